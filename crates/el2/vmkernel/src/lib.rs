@@ -1,0 +1,3 @@
+//! VM lifecycle and assembly, exits, calls, supervisor.
+#![no_std]
+#![forbid(unsafe_code)]

@@ -1,0 +1,115 @@
+//! `MachineSpec → MachinePlan → device tree`: the guest machine of design §4, and nothing but arithmetic.
+//!
+//! One place decides an address of the guest machine (rule `one-owner`): memory map, INTIDs, devices, stage-2 map and
+//! device tree all come from the plan. Adding a device moves no other.
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+use alloc::vec::Vec;
+use specs::{Intid, Ipa, IpaRange};
+
+/// The GIC that the guest sees; the host's own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum GicVersion {
+    /// GICv2, through the hardware's GICV.
+    V2,
+    /// GICv3.
+    V3,
+}
+
+/// What a VM is asked to be.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MachineSpec {
+    /// The GIC that the host can show.
+    pub gic: GicVersion,
+    /// 1 to 8.
+    pub vcpus: u8,
+    /// RAM in bytes, a multiple of 2 MiB.
+    pub ram_bytes: u64,
+    /// What it starts with.
+    pub boot: BootSpec,
+    /// Disks, in order.
+    pub disks: u8,
+    /// Network cards, in order.
+    pub nics: u8,
+}
+
+/// What is loaded before the first instruction, in sizes only.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum BootSpec {
+    /// A flat image in RAM.
+    Kernel {
+        /// `text_offset` of the image's header, 0 for code without a header.
+        text_offset: u64,
+        /// Bytes that the image occupies in RAM, BSS included (`image_size`).
+        image_bytes: u64,
+        /// Bytes of the initrd, 0 for none.
+        initrd_bytes: u64,
+    },
+    /// Code in flash bank 0; RAM holds the device tree at its base.
+    Firmware {
+        /// Bytes of the code.
+        bytes: u64,
+    },
+}
+
+/// Everything that is where, of one VM.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MachinePlan {
+    /// The specification that it was made from.
+    pub spec: MachineSpec,
+    /// RAM.
+    pub ram: IpaRange,
+    /// Where the device tree goes.
+    pub device_tree: IpaRange,
+    /// Where the kernel goes, if any.
+    pub kernel: Option<IpaRange>,
+    /// Where the initrd goes, if any.
+    pub initrd: Option<IpaRange>,
+    /// First instruction.
+    pub entry: Ipa,
+    /// Every device that traps or is mapped, sorted by address, none overlapping.
+    pub devices: Vec<DevicePlan>,
+}
+
+/// One device.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DevicePlan {
+    /// What it is.
+    pub kind: DeviceKind,
+    /// Where its registers are.
+    pub range: IpaRange,
+    /// Its interrupt, if it has one.
+    pub intid: Option<Intid>,
+}
+
+/// The devices of a VM.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DeviceKind {
+    /// Flash bank 0, read-only code.
+    FlashCode,
+    /// Flash bank 1, variables.
+    FlashVariables,
+    /// The Distributor.
+    Gicd,
+    /// GICv2: the CPU interface, mapped to the hardware's GICV.
+    Gicc,
+    /// GICv3: the Redistributors of all vCPUs.
+    Gicr,
+    /// PL011 UART.
+    Uart,
+    /// PL031 real-time clock.
+    Rtc,
+    /// PL061 GPIO with the power button.
+    Gpio,
+    /// virtio-mmio transport with a block device: disk number.
+    Block(u8),
+    /// virtio-mmio transport with a network card: card number.
+    Net(u8),
+    /// virtio-mmio transport with a console.
+    Console,
+    /// virtio-mmio transport with an entropy source.
+    Entropy,
+}

@@ -1,0 +1,11 @@
+//! Addresses, ids and bit layouts, named as in the manuals. No behaviour.
+//!
+//! Used by every crate; uses nothing. Each module names its source: specification, section number and title.
+#![no_std]
+#![forbid(unsafe_code)]
+
+pub mod addr;
+pub mod id;
+
+pub use addr::{Ipa, IpaRange, Pa};
+pub use id::{Intid, PeId, VcpuIndex, VmId};

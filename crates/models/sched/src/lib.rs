@@ -1,0 +1,3 @@
+//! Scheduling policy: run queues.
+#![no_std]
+#![forbid(unsafe_code)]

@@ -1,0 +1,3 @@
+//! virtio 1.2: split virtqueues (both sides), the mmio transport, blk, net, console and entropy devices.
+#![no_std]
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! The PC side: works on datastores, and later on hosts.
+fn main() {}

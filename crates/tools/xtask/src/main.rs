@@ -1,0 +1,2 @@
+//! The work behind `./bramble`.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The QEMU harness of the end-to-end tests.
