@@ -340,7 +340,9 @@ impl Bus {
 }
 
 fn own_cells(node: FdtNode<'_>) -> (usize, usize) {
-    let count = |name, default| cells(node, name, 0, 1).map_or(default, |n| n.min(4)) as usize;
+    let count = |name, default| {
+        cells(node, name, 0, 1).map_or(default, |n| usize::try_from(n.min(4)).unwrap_or(default))
+    };
     (count("#address-cells", 2), count("#size-cells", 1))
 }
 

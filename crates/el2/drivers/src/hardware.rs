@@ -26,6 +26,7 @@ pub struct DeviceAddress(pub u64);
 ///
 /// The PE's view and the device's view differ until a transfer: after writing call [`DmaBuffer::to_device`] before the
 /// device is told; before reading what the device wrote call [`DmaBuffer::from_device`].
+#[allow(clippy::wrong_self_convention, reason = "named after the transfers of rule two-views")]
 pub trait DmaBuffer {
     /// Length in bytes.
     fn bytes(&self) -> usize;
