@@ -2,10 +2,21 @@
 //!
 //! One place decides an address of the guest machine (rule `one-owner`): memory map, INTIDs, devices, stage-2 map and
 //! device tree all come from the plan. Adding a device moves no other.
+//!
+//! Called by the vmkernel before it allocates anything (phase `plan`), and by the tools to check a configuration.
+//! The device tree lies at the base of RAM in every VM, and x0 names it at a kernel's entry. A kernel goes where QEMU's
+//! `virt` puts it: `text_offset` past the base of RAM, or past the next 2 MiB where the device tree is in the way.
 #![no_std]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
+
+pub mod layout;
+mod plan;
+mod tree;
+
+pub use plan::PlanError;
+pub use tree::{Chosen, TreeError};
 
 use alloc::vec::Vec;
 use specs::{Intid, Ipa, IpaRange};
@@ -36,19 +47,19 @@ pub struct MachineSpec {
     pub nics: u8,
 }
 
-/// What is loaded before the first instruction, in sizes only.
+/// What is loaded before the first instruction, in sizes only. [`BootSpec::kernel`] reads them from an image.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum BootSpec {
     /// A flat image in RAM.
     Kernel {
-        /// `text_offset` of the image's header, 0 for code without a header.
+        /// `text_offset` of the image's header; 0x8_0000 for code without a header, as QEMU's `virt` has it.
         text_offset: u64,
         /// Bytes that the image occupies in RAM, BSS included (`image_size`).
         image_bytes: u64,
         /// Bytes of the initrd, 0 for none.
         initrd_bytes: u64,
     },
-    /// Code in flash bank 0; RAM holds the device tree at its base.
+    /// Code in flash bank 0, entered at its start. Only such a VM has flash banks.
     Firmware {
         /// Bytes of the code.
         bytes: u64,
@@ -62,7 +73,7 @@ pub struct MachinePlan {
     pub spec: MachineSpec,
     /// RAM.
     pub ram: IpaRange,
-    /// Where the device tree goes.
+    /// Room for the device tree.
     pub device_tree: IpaRange,
     /// Where the kernel goes, if any.
     pub kernel: Option<IpaRange>,
@@ -72,6 +83,13 @@ pub struct MachinePlan {
     pub entry: Ipa,
     /// Every device that traps or is mapped, sorted by address, none overlapping.
     pub devices: Vec<DevicePlan>,
+}
+
+impl MachinePlan {
+    /// The device of a kind, if this machine has it.
+    pub fn device(&self, kind: DeviceKind) -> Option<DevicePlan> {
+        self.devices.iter().copied().find(|device| device.kind == kind)
+    }
 }
 
 /// One device.
