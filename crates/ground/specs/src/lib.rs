@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod addr;
+pub mod arm64_image;
 pub mod id;
 
 pub use addr::{Ipa, IpaRange, Pa};
