@@ -7,6 +7,7 @@
 pub mod addr;
 pub mod arm64_image;
 pub mod id;
+pub mod virtio;
 
 pub use addr::{Ipa, IpaRange, Pa};
 pub use id::{Intid, PeId, VcpuIndex, VmId};
