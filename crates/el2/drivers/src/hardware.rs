@@ -16,6 +16,18 @@ pub trait Registers {
     fn read8(&self, offset: usize) -> u8;
     /// Stores 8 bits.
     fn write8(&self, offset: usize, value: u8);
+    /// Loads the 32-bit register at `offset` again and again, little-endian, until `into` is full: a data port.
+    fn read_port(&self, offset: usize, into: &mut [u8]) {
+        for word in into.chunks_exact_mut(4) {
+            word.copy_from_slice(&self.read32(offset).to_le_bytes());
+        }
+    }
+    /// Stores to the 32-bit register at `offset` again and again, little-endian, all of `from`: a data port.
+    fn write_port(&self, offset: usize, from: &[u8]) {
+        for word in from.chunks_exact(4) {
+            self.write32(offset, word.try_into().map_or(0, u32::from_le_bytes));
+        }
+    }
 }
 
 /// An address as the device sees it.
@@ -57,4 +69,7 @@ pub trait Dma {
     fn span_for_device_write(&self, span: Span) -> Option<DeviceAddress>;
     /// Ends a device's write to a span (after the transfer).
     fn span_from_device(&self, span: Span);
+    /// Copies `min(from.bytes, into.bytes)` bytes between memory that spans may name: to and from a bounce buffer, when
+    /// the submitter's `GuestMemory` is no longer at hand.
+    fn copy_span(&self, into: Span, from: Span);
 }
