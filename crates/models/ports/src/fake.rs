@@ -141,16 +141,6 @@ impl InterruptLine for FakeLine {
     }
 }
 
-impl<T: InterruptLine + ?Sized> InterruptLine for &T {
-    fn raise(&self) {
-        (**self).raise();
-    }
-
-    fn lower(&self) {
-        (**self).lower();
-    }
-}
-
 /// A clock that tests set.
 #[derive(Default)]
 pub struct FakeClock {

@@ -9,3 +9,15 @@ pub trait InterruptLine {
     /// Drives the line low.
     fn lower(&self);
 }
+
+impl<T: InterruptLine + ?Sized> InterruptLine for &T {
+    #[inline]
+    fn raise(&self) {
+        (**self).raise();
+    }
+
+    #[inline]
+    fn lower(&self) {
+        (**self).lower();
+    }
+}

@@ -3,6 +3,7 @@
 //! No reference into guest RAM exists: a model copies in, validates the copy and uses the copy. Bulk data moves by
 //! [`Span`]s, which name host memory without giving access to it.
 
+use alloc::sync::Arc;
 use specs::{Ipa, IpaRange, Pa};
 
 /// An access outside the guest's RAM, or misaligned for an atomic access. A guest fault.
@@ -55,3 +56,57 @@ pub trait GuestMemory {
     /// Copies `from` to the first bytes of a span (up to the shorter of both).
     fn write_span(&self, into: Span, from: &[u8]);
 }
+
+/// A VM's devices share its RAM by reference or by `Arc`.
+macro_rules! forward {
+    ($($pointer:ty),*) => {$(
+        impl<T: GuestMemory + ?Sized> GuestMemory for $pointer {
+            #[inline]
+            fn read(&self, at: Ipa, into: &mut [u8]) -> Result<(), BadAddress> {
+                (**self).read(at, into)
+            }
+
+            #[inline]
+            fn write(&self, at: Ipa, from: &[u8]) -> Result<(), BadAddress> {
+                (**self).write(at, from)
+            }
+
+            #[inline]
+            fn load_acquire(&self, at: Ipa) -> Result<u16, BadAddress> {
+                (**self).load_acquire(at)
+            }
+
+            #[inline]
+            fn store_release(&self, at: Ipa, value: u16) -> Result<(), BadAddress> {
+                (**self).store_release(at, value)
+            }
+
+            #[inline]
+            fn full_fence(&self) {
+                (**self).full_fence();
+            }
+
+            #[inline]
+            fn resolve(&self, range: IpaRange) -> Result<Span, BadAddress> {
+                (**self).resolve(range)
+            }
+
+            #[inline]
+            fn copy_span(&self, into: Span, from: Span) {
+                (**self).copy_span(into, from);
+            }
+
+            #[inline]
+            fn read_span(&self, from: Span, into: &mut [u8]) {
+                (**self).read_span(from, into);
+            }
+
+            #[inline]
+            fn write_span(&self, into: Span, from: &[u8]) {
+                (**self).write_span(into, from);
+            }
+        }
+    )*};
+}
+
+forward!(&T, Arc<T>);
