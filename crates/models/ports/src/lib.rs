@@ -11,6 +11,7 @@ extern crate std;
 
 mod block;
 #[cfg(any(test, feature = "fake"))]
+#[allow(clippy::expect_used, reason = "a fake stops the test that misuses it")]
 pub mod fake;
 mod interrupt;
 mod memory;
