@@ -6,6 +6,7 @@
 
 pub mod addr;
 pub mod arm64_image;
+pub mod gic;
 pub mod id;
 pub mod virtio;
 
