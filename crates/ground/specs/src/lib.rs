@@ -8,7 +8,9 @@ pub mod addr;
 pub mod arm64_image;
 pub mod gic;
 pub mod id;
+pub mod mac;
 pub mod virtio;
 
 pub use addr::{Ipa, IpaRange, Pa};
 pub use id::{Intid, PeId, VcpuIndex, VmId};
+pub use mac::MacAddress;
