@@ -4,7 +4,9 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
+use machine::{BootSpec, GicVersion, MachineSpec};
 use serde::{Deserialize, Serialize};
+use specs::MacAddress;
 
 /// A whole `host.toml`.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
@@ -22,7 +24,7 @@ pub struct HostDocument {
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Host {
-    /// The host's name.
+    /// The host's name: 1 to 32 characters of a–z, 0–9 and `-`.
     pub name: String,
     /// How the one serial line is shared.
     pub console: ConsoleMode,
@@ -107,4 +109,51 @@ pub struct Nic {
     /// `aa:bb:cc:dd:ee:ff`; made from the VM's name and the card's place without it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mac: Option<String>,
+}
+
+impl Vm {
+    /// The machine that it asks for, once its files are known; `None` where a number is out of range (a parsed
+    /// document has no such VM).
+    pub fn machine_spec(&self, gic: GicVersion, boot: BootSpec) -> Option<MachineSpec> {
+        Some(MachineSpec {
+            gic,
+            vcpus: self.vcpus,
+            ram_bytes: parse_memory(&self.memory)?,
+            boot,
+            disks: u8::try_from(self.disks.len()).ok()?,
+            nics: u8::try_from(self.nics.len()).ok()?,
+        })
+    }
+
+    /// The address of its card `index`: the one given, or one made from the VM's name and the card's place, the same
+    /// at each start. `None` where there is no such card or the text is no address.
+    pub fn mac_address(&self, index: usize) -> Option<MacAddress> {
+        match &self.nics.get(index)?.mac {
+            Some(text) => text.parse().ok(),
+            None => Some(made_mac(&self.name, index)),
+        }
+    }
+}
+
+/// A size such as `512MiB` in bytes.
+pub fn parse_memory(text: &str) -> Option<u64> {
+    let digits = text.find(|c: char| !c.is_ascii_digit())?;
+    let (number, unit) = text.split_at_checked(digits)?;
+    let unit: u64 = match unit.trim_start() {
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(unit)
+}
+
+/// FNV-1a over name and place, cut to 48 bits: spread well enough that two cards of a network rarely meet.
+fn made_mac(name: &str, index: usize) -> MacAddress {
+    let bytes = name.bytes().chain([0]).chain((index as u64).to_le_bytes());
+    let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    let [a, b, c, d, e, f, g, h] = hash.to_le_bytes();
+    MacAddress::local([a ^ g, b ^ h, c, d, e, f])
 }

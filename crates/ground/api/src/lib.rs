@@ -4,6 +4,13 @@
 
 extern crate alloc;
 
+pub mod archive;
+mod check;
 pub mod host;
+mod parse;
+mod problem;
 
+pub use archive::BootArchive;
 pub use host::HostDocument;
+pub use parse::Parsed;
+pub use problem::Problem;
