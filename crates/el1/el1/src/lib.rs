@@ -1,2 +1,36 @@
-//! The unsafe frame of every program of ours at EL1: entry, vectors, heap, calls.
+//! The unsafe frame of every program of ours at EL1 (hostd, the test guests): what a program needs of the PE and of
+//! the guest machine, as safe types. Programs forbid unsafe and start with [`program!`].
+//!
+//! | resource | wrapper |
+//! |---|---|
+//! | entry, stacks, relocation | [`head`], [`program!`] |
+//! | vectors, synchronous exceptions | [`exceptions`], [`probe`] |
+//! | stage 1 translation, caches | [`mmu`] |
+//! | RAM beside the image, heap | [`boot`], [`heap`], [`window`] |
+//! | device registers | [`window`] |
+//! | system registers | [`registers`] |
+//! | GIC CPU interface | [`gic`] |
+//! | HVC and SMC | [`smccc`] |
+//! | other vCPUs | [`cpus`] |
+//! | PL011 | [`console`] |
 #![no_std]
+// A library for bare metal: on a PC there is nothing to build.
+#![cfg(target_os = "none")]
+
+extern crate alloc;
+
+pub mod boot;
+pub mod console;
+pub mod cpus;
+pub mod exceptions;
+pub mod gic;
+pub mod head;
+pub mod heap;
+pub mod mmu;
+pub mod probe;
+pub mod registers;
+pub mod smccc;
+pub mod window;
+
+pub use boot::Boot;
+pub use dtoolkit;

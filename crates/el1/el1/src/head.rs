@@ -1,0 +1,63 @@
+//! The image's header and entry (`head.s`), and the path from there to the program.
+//!
+//! Called by: the loader (arm64 boot protocol: x0 = device tree, MMU off), PSCI CPU_ON. Calls: the program's `main`.
+//! The resource: the PE's state before Rust code may run. Invariant: `el1_start` runs once, on the first vCPU, before
+//! any other vCPU is started.
+
+use crate::{boot, console, gic, heap, mmu};
+use core::arch::global_asm;
+
+global_asm!(include_str!("head.s"));
+
+/// Names the program's two functions: `main`, which is given what the device tree says, and `interrupt`, which is
+/// called with interrupts masked for each IRQ and talks to the GIC itself.
+///
+/// ```ignore
+/// el1::program!(main, interrupt);
+/// fn main(boot: &'static el1::Boot) { … }
+/// fn interrupt() { … }
+/// ```
+#[macro_export]
+macro_rules! program {
+    ($main:path, $interrupt:path) => {
+        #[unsafe(export_name = "el1_main")]
+        extern "Rust" fn __el1_main(boot: &'static $crate::Boot) {
+            $main(boot)
+        }
+
+        #[unsafe(export_name = "el1_interrupt")]
+        extern "C" fn __el1_interrupt() {
+            $interrupt()
+        }
+    };
+}
+
+unsafe extern "Rust" {
+    // SAFETY: defined by `program!` with this signature; two definitions do not link.
+    safe fn el1_main(boot: &'static boot::Boot);
+}
+
+/// From `head.s`, on the first vCPU: MMU off, BSS zeroed, relocated, interrupts masked.
+#[unsafe(no_mangle)]
+extern "C" fn el1_start(device_tree: usize) {
+    // SAFETY: the arm64 boot protocol puts the device tree's address in x0, and nothing writes to that memory: the
+    // tree is left out of `Boot::spare` and of the heap.
+    let boot = match unsafe { boot::read(device_tree) } {
+        Ok(boot) => boot,
+        Err(_) => return,
+    };
+    console::start(&boot);
+    mmu::start(&boot);
+    gic::remember(&boot);
+    let boot = boot::publish(boot);
+    heap::start(boot.heap.clone());
+    el1_main(boot);
+    crate::smccc::system_off();
+}
+
+#[panic_handler]
+fn panic(info: &core::panic::PanicInfo) -> ! {
+    console::break_lock();
+    crate::println!("PANIC {info}");
+    crate::smccc::system_off();
+}

@@ -1,0 +1,99 @@
+//! Windows: device registers, and RAM that no Rust object lives in, accessed by single loads and stores.
+//!
+//! The resource: addresses outside what the compiler knows about. Invariant: a [`Window`] lies outside the image, the
+//! heap and the device tree, so that no access through it aliases a Rust object; `Boot` is the only maker of windows.
+//! Accesses are assembly, so that each is one instruction with a valid syndrome (no writeback, never merged).
+//! Concurrency: a window may be copied and used by all vCPUs; each access is single-copy atomic.
+
+use core::arch::asm;
+
+/// A range of device registers or of spare RAM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    base: usize,
+    bytes: usize,
+}
+
+/// One 32-bit register of a window, checked once, for loops that count instructions.
+#[derive(Clone, Copy)]
+pub struct Word(usize);
+
+macro_rules! access {
+    ($read:ident, $write:ident, $type:ty, $bytes:literal, $load:literal, $store:literal, $bits:literal) => {
+        #[doc = concat!("Loads ", $bits, " bits. Panics where the offset is outside or not aligned.")]
+        #[inline(always)]
+        pub fn $read(&self, offset: usize) -> $type {
+            let address = self.address(offset, $bytes);
+            let value: $type;
+            // SAFETY: `address` is inside the window, which aliases no Rust object (invariant of `Window`).
+            unsafe { asm!($load, out(reg) value, in(reg) address, options(nostack)) };
+            value
+        }
+
+        #[doc = concat!("Stores ", $bits, " bits. Panics where the offset is outside or not aligned.")]
+        #[inline(always)]
+        pub fn $write(&self, offset: usize, value: $type) {
+            let address = self.address(offset, $bytes);
+            // SAFETY: as above.
+            unsafe { asm!($store, in(reg) value, in(reg) address, options(nostack)) };
+        }
+    };
+}
+
+impl Window {
+    /// # Safety
+    /// The range holds no Rust object, now or later.
+    pub(crate) const unsafe fn new(base: usize, bytes: usize) -> Self {
+        Self { base, bytes }
+    }
+
+    /// First address.
+    pub const fn base(&self) -> usize {
+        self.base
+    }
+
+    /// Length in bytes.
+    pub const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The part of `bytes` bytes from `offset`. Panics where it does not fit.
+    pub fn part(&self, offset: usize, bytes: usize) -> Self {
+        assert!(offset <= self.bytes && bytes <= self.bytes - offset, "part outside its window");
+        Self { base: self.base + offset, bytes }
+    }
+
+    access!(read8, write8, u8, 1, "ldrb {:w}, [{}]", "strb {:w}, [{}]", "8");
+    access!(read16, write16, u16, 2, "ldrh {:w}, [{}]", "strh {:w}, [{}]", "16");
+    access!(read32, write32, u32, 4, "ldr {:w}, [{}]", "str {:w}, [{}]", "32");
+    access!(read64, write64, u64, 8, "ldr {}, [{}]", "str {}, [{}]", "64");
+
+    /// The 32-bit register at `offset`. Panics where the offset is outside or not aligned.
+    pub fn word(&self, offset: usize) -> Word {
+        Word(self.address(offset, 4))
+    }
+
+    #[inline(always)]
+    fn address(&self, offset: usize, bytes: usize) -> usize {
+        assert!(offset < self.bytes && offset.is_multiple_of(bytes), "access outside a window");
+        self.base + offset
+    }
+}
+
+impl Word {
+    /// Loads it.
+    #[inline(always)]
+    pub fn read(self) -> u32 {
+        let value: u32;
+        // SAFETY: checked by `Window::word`; aliases no Rust object (invariant of `Window`).
+        unsafe { asm!("ldr {:w}, [{}]", out(reg) value, in(reg) self.0, options(nostack)) };
+        value
+    }
+
+    /// Stores it.
+    #[inline(always)]
+    pub fn write(self, value: u32) {
+        // SAFETY: as above.
+        unsafe { asm!("str {:w}, [{}]", in(reg) value, in(reg) self.0, options(nostack)) };
+    }
+}

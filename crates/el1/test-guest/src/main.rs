@@ -1,0 +1,48 @@
+//! The test guest: one EL1 kernel with many behaviours, chosen by `bramble.test=a,b,…` in its boot arguments.
+//!
+//! Runs as a guest of Bramble and, as the oracle of its own tests, on plain QEMU `virt` at EL1. Its console says
+//! `TEST <name> ok` or `TEST <name> FAILED <why>` per test, `BENCH <operation> n=<count> ns/op=<figure>` per
+//! measurement, and at the end `TESTS DONE <passed> passed <failed> failed`; then it turns the machine off.
+#![no_std]
+#![no_main]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+mod bench;
+mod crew;
+mod harness;
+mod hello;
+mod interrupts;
+
+use el1::Boot;
+use harness::Report;
+
+el1::program!(main, interrupts::interrupt);
+
+/// A behaviour: what `bramble.test` calls it, and what it does.
+type Behaviour = (&'static str, fn(&'static Boot, &mut Report));
+
+const BEHAVIOURS: &[Behaviour] = &[
+    ("hello", hello::run),
+    ("bench", bench::run),
+    ("bench-switched", bench::switched::run),
+    ("bench-empty", bench::memory::run_empty),
+];
+
+fn main(boot: &'static Boot) {
+    interrupts::start(boot);
+    let mut report = Report::default();
+    let wanted = boot
+        .arguments
+        .split_ascii_whitespace()
+        .find_map(|word| word.strip_prefix("bramble.test="))
+        .unwrap_or("hello");
+    for name in wanted.split(',') {
+        match BEHAVIOURS.iter().find(|behaviour| behaviour.0 == name) {
+            Some((_, run)) => run(boot, &mut report),
+            None => report.failed(name, format_args!("no such behaviour")),
+        }
+    }
+    report.close();
+}
