@@ -1,2 +1,26 @@
-//! The work behind `./bramble`.
-fn main() {}
+//! The work behind `./bramble`: builds the image and the guests, boots them in QEMU, tests and measures.
+//!
+//! Everything that it makes goes to `target/`; what it installs comes from the machine's own package manager.
+#![forbid(unsafe_code)]
+
+mod apt;
+mod build;
+mod cli;
+mod flat;
+mod guests;
+mod install;
+mod run;
+mod terminal;
+mod up;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match cli::run() {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("bramble: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Debian's packages for arm64, without touching the machine: an apt state of its own under `target/`.
+//!
+//! Sources, keys and proxies are the machine's own; lists, cache and "installed" status (always empty) are ours, so
+//! that no foreign architecture is added. apt checks the signatures as always.
+
+mod sources;
+
+pub use sources::machine_sources;
+
+use crate::run::{command, quiet, step};
+use anyhow::{Context, Result, bail};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+use system::Artifacts;
+
+/// After this the lists are read anew.
+const LISTS_LAST: Duration = Duration::from_secs(24 * 3600);
+
+/// The apt state for arm64.
+pub struct Arm64 {
+    folder: PathBuf,
+    /// The suite of the machine, which is the guests' too.
+    pub suite: String,
+}
+
+impl Arm64 {
+    /// Opens the state, making it and reading the package lists when needed.
+    pub fn open(at: &Artifacts) -> Result<Self> {
+        let state = Self { folder: at.out().join("apt"), suite: debian_suite()? };
+        for folder in ["lists/partial", "archives/partial", "sources", "unpacked"] {
+            fs::create_dir_all(state.folder.join(folder))?;
+        }
+        fs::write(state.folder.join("status"), "")?;
+        let text = state.sources()?;
+        let list = state.folder.join("sources/arm64.sources");
+        let stamp = state.folder.join("updated");
+        let fresh =
+            || fs::metadata(&stamp).ok()?.modified().ok()?.elapsed().ok().filter(|age| *age < LISTS_LAST);
+        if fs::read_to_string(&list).unwrap_or_default() != text || fresh().is_none() {
+            fs::write(&list, text)?;
+            step("read Debian's package lists for arm64", || quiet(state.apt("apt-get").arg("update")))?;
+            fs::write(&stamp, "")?;
+        }
+        Ok(state)
+    }
+
+    fn sources(&self) -> Result<String> {
+        let mut text = String::new();
+        for source in machine_sources(&self.suite)? {
+            text.push_str(&source.with_architecture("arm64").text());
+        }
+        if text.is_empty() {
+            bail!("apt has no source with the suite {}: guests can't be made", self.suite);
+        }
+        Ok(text)
+    }
+
+    fn apt(&self, program: &str) -> Command {
+        let folder = |name: &str| self.folder.join(name).display().to_string();
+        let mut apt = command(program, ["-q"]);
+        apt.env("LC_ALL", "C").env("DEBIAN_FRONTEND", "noninteractive");
+        for option in [
+            String::from("APT::Get::Assume-Yes=true"),
+            String::from("APT::Architecture=arm64"),
+            String::from("APT::Architectures::=arm64"),
+            String::from("APT::Install-Recommends=false"),
+            // Files under target/ belong to whoever builds; apt's own user could not write there.
+            format!("APT::Sandbox::User={}", std::env::var("USER").unwrap_or_else(|_| "root".into())),
+            format!("Dir::State={}", folder("")),
+            format!("Dir::State::lists={}", folder("lists/")),
+            format!("Dir::State::status={}", folder("status")),
+            format!("Dir::Cache={}", folder("")),
+            format!("Dir::Cache::archives={}", folder("archives/")),
+            String::from("Dir::Etc::sourcelist=/dev/null"),
+            format!("Dir::Etc::sourceparts={}", folder("sources/")),
+            String::from("Dir::Etc::preferencesparts=/dev/null"),
+        ] {
+            apt.args(["-o", &option]);
+        }
+        apt
+    }
+
+    /// Unpacks one package (not what it depends on); returns the folder.
+    pub fn unpacked(&self, package: &str) -> Result<PathBuf> {
+        let policy = quiet(self.apt("apt-cache").args(["show", "--no-all-versions", package]))?;
+        let field = |name: &str| policy.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+        let (Some(version), Some(architecture)) = (field("Version:"), field("Architecture:")) else {
+            bail!("Debian {} has no package {package}", self.suite);
+        };
+        let name = file_name(package, version, architecture);
+        let to = self.folder.join("unpacked").join(name.trim_end_matches(".deb"));
+        if to.is_dir() {
+            return Ok(to);
+        }
+        let archives = self.folder.join("archives");
+        if !archives.join(&name).is_file() {
+            step(&format!("download {package}"), || {
+                quiet(self.apt("apt-get").args(["download", package]).current_dir(&archives))
+            })?;
+        }
+        unpack(&archives.join(&name), &to)?;
+        Ok(to)
+    }
+
+    /// The package that the metapackage `package` stands for: its first dependency.
+    pub fn stands_for(&self, package: &str) -> Result<String> {
+        let text = quiet(self.apt("apt-cache").args(["show", "--no-all-versions", package]))?;
+        let depends = text.lines().find_map(|line| line.strip_prefix("Depends:"));
+        let first = depends.and_then(|d| d.split([',', '(']).next()).map(str::trim);
+        first.map(str::to_owned).with_context(|| format!("{package} stands for no other package"))
+    }
+}
+
+/// Unpacks a package file into a folder that appears only when it is whole.
+fn unpack(deb: &Path, to: &Path) -> Result<()> {
+    let partial = to.with_extension("partial");
+    if partial.exists() {
+        fs::remove_dir_all(&partial)?;
+    }
+    quiet(command("dpkg-deb", ["-x"]).arg(deb).arg(&partial))?;
+    fs::rename(&partial, to)?;
+    Ok(())
+}
+
+fn file_name(package: &str, version: &str, architecture: &str) -> String {
+    format!("{package}_{}_{architecture}.deb", version.replace(':', "%3a"))
+}
+
+/// The code name of the machine's Debian.
+pub fn debian_suite() -> Result<String> {
+    let text = fs::read_to_string("/etc/os-release").context("no /etc/os-release: which Linux is this?")?;
+    let field =
+        |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).map(|v| v.trim_matches('"'));
+    match (field("ID="), field("VERSION_CODENAME=")) {
+        (Some("debian"), Some(suite)) => Ok(suite.to_owned()),
+        _ => bail!(
+            "the guests are made from the machine's Debian sources; this machine is not a Debian release"
+        ),
+    }
+}

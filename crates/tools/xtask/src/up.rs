@@ -1,0 +1,61 @@
+//! `./bramble up`: a host in QEMU, its serial line on the terminal and on a socket for `./bramble console`.
+
+mod attach;
+mod check;
+mod line;
+
+pub use attach::attach;
+
+use crate::cli::UpOptions;
+use crate::guests::Guests;
+use crate::run::step;
+use crate::{build, install};
+use anyhow::{Context, Result};
+use std::fs;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use system::{Artifacts, Board, BootArchive, MachineConfig};
+
+/// Boots a host and stays with it until it ends, or (with `--check`) until it has shown that it works.
+pub fn up(at: &Artifacts, options: &UpOptions) -> Result<ExitCode> {
+    let board = options.board;
+    let cpus = options.cpus.unwrap_or(board.default_cpus());
+    let memory_mib = options.memory.unwrap_or(board.default_memory_mib());
+    board.admit(cpus, memory_mib)?;
+    install::ensure(at, install::FOR_UP)?;
+    let image = build::image(at)?;
+    let guests = Guests::open(at)?;
+    let archive = archive(&guests, options)?;
+    let mut config = MachineConfig::new(board, &image, &at.run().join("up.log"));
+    config.cpus = cpus;
+    config.memory_mib = memory_mib;
+    config.append.clone_from(&options.append);
+    config.uplink = board.has_virtio();
+    config.archive = Some(write_archive(at, &archive, "up")?);
+    if board == Board::Raspi4b {
+        guests.pi4_tree()?;
+        config.tree = Some(at.pi4_tree());
+    }
+    if options.check { check::check(&config, &archive, options.json) } else { line::serve(at, &config) }
+}
+
+/// The VMs of `--vm`, else two guests.
+fn archive(guests: &Guests<'_>, options: &UpOptions) -> Result<BootArchive> {
+    let mut archive = BootArchive::new();
+    for file in &options.vm {
+        archive.append(BootArchive::from_document(file)?)?;
+    }
+    if options.vm.is_empty() {
+        guests.add_small(&mut archive, "one")?;
+        guests.add_small(&mut archive, "two")?;
+    }
+    Ok(archive)
+}
+
+/// Writes the boot archive of the run called `name`.
+fn write_archive(at: &Artifacts, archive: &BootArchive, name: &str) -> Result<PathBuf> {
+    fs::create_dir_all(at.run()).context("can't make target/bramble/run")?;
+    let path = at.run().join(format!("{name}.cpio"));
+    step("write the boot archive", || archive.write(&path))?;
+    Ok(path)
+}

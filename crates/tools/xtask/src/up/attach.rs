@@ -1,0 +1,87 @@
+//! `./bramble console NAME`: sits down at the line of the host that `up` runs.
+
+use super::line::socket;
+use crate::terminal::{Leave, RawMode, send_keys};
+use anyhow::{Context, Result, bail};
+use std::io::{Read, Write, stdout};
+use std::os::unix::net::UnixStream;
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::{Duration, Instant};
+use system::Artifacts;
+use system::console::{CTRL_RIGHT_BRACKET, find_in_menu, selection};
+
+/// The stream that everybody starts with.
+const HOST_LOG: &str = "host log";
+
+enum Event {
+    Keys(Vec<u8>),
+    Line(Vec<u8>),
+    Ended,
+}
+
+/// Attaches the terminal to the guest `name`, or to the host's log.
+pub fn attach(at: &Artifacts, name: Option<&str>) -> Result<()> {
+    let path = socket(at);
+    let stream =
+        UnixStream::connect(&path).context("no host is running here: start one with `./bramble up`")?;
+    let mut writer = stream.try_clone()?;
+    choose(&stream, name.unwrap_or(HOST_LOG))?;
+    eprintln!("bramble: Ctrl-] opens the host's console menu; Ctrl-] q leaves");
+    let (to, events) = channel();
+    let raw = RawMode::enter()?;
+    send_keys(to.clone(), Event::Keys);
+    let mut reader = stream;
+    thread::spawn(move || {
+        let mut chunk = [0; 4096];
+        while let Ok(count @ 1..) = reader.read(&mut chunk) {
+            if to.send(Event::Line(chunk[..count].to_vec())).is_err() {
+                return;
+            }
+        }
+        // The terminal's side may have left first.
+        let _ = to.send(Event::Ended);
+    });
+    let mut leave = Leave::default();
+    for event in events {
+        match event {
+            Event::Keys(keys) => {
+                let (pass, leaves) = leave.filter(&keys);
+                writer.write_all(pass)?;
+                if leaves {
+                    // The menu is open: give the line back with the host's log on it.
+                    writer.write_all(b"0")?;
+                    break;
+                }
+            }
+            Event::Line(bytes) => {
+                stdout().write_all(&bytes)?;
+                stdout().flush()?;
+            }
+            Event::Ended => break,
+        }
+    }
+    drop(raw);
+    eprintln!("\nbramble: left the console");
+    Ok(())
+}
+
+/// Opens the menu, finds `name` on it, and selects it.
+fn choose(mut stream: &UnixStream, name: &str) -> Result<()> {
+    let limit = Duration::from_secs(10);
+    stream.set_read_timeout(Some(limit))?;
+    stream.write_all(&[CTRL_RIGHT_BRACKET])?;
+    let start = Instant::now();
+    let mut menu = String::new();
+    let mut chunk = [0; 4096];
+    while start.elapsed() < limit {
+        let Ok(count @ 1..) = stream.read(&mut chunk) else { break };
+        menu.push_str(&String::from_utf8_lossy(&chunk[..count]));
+        if let Some((number, _)) = find_in_menu(&menu, name) {
+            stream.write_all(selection(number).as_bytes())?;
+            stream.set_read_timeout(None)?;
+            return Ok(());
+        }
+    }
+    bail!("the host's menu does not show {name:?}:\n{menu}")
+}

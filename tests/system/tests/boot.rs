@@ -1,0 +1,1 @@
+//! Boots the image on every board.
