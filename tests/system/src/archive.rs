@@ -8,16 +8,16 @@ use std::fs::{self, File};
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
-/// A boot archive to be written.
+/// A boot archive to be written; `api::BootArchive` reads it.
 #[derive(Clone, Default)]
-pub struct BootArchive {
+pub struct ArchiveBuilder {
     /// What `host.toml` will say.
     pub document: HostDocument,
     raw_document: Option<String>,
     files: BTreeMap<String, PathBuf>,
 }
 
-impl BootArchive {
+impl ArchiveBuilder {
     /// An archive without VMs.
     pub fn new() -> Self {
         Self::default()
@@ -26,8 +26,13 @@ impl BootArchive {
     /// Reads a host document; the files that it names lie beside it.
     pub fn from_document(path: &Path) -> Result<Self> {
         let text = fs::read_to_string(path).with_context(|| format!("can't read {}", path.display()))?;
-        let document: HostDocument =
-            toml::from_str(&text).with_context(|| format!("{} is not a host document", path.display()))?;
+        let parsed = HostDocument::parse(&text);
+        if !parsed.problems.is_empty() {
+            let problems: Vec<String> =
+                parsed.problems.iter().map(|problem| format!("    {problem}")).collect();
+            bail!("{}:\n{}", path.display(), problems.join("\n"));
+        }
+        let document = parsed.document;
         let folder = path.parent().unwrap_or(Path::new("."));
         let mut archive = Self { document, ..Self::default() };
         for name in archive.named_files() {
@@ -133,20 +138,21 @@ mod tests {
 
     #[test]
     fn a_document_survives_the_way_through_the_archive() {
-        let mut archive = BootArchive::new();
+        let mut archive = ArchiveBuilder::new();
         let mut one = vm("one", 2, 256);
         one.boot.kernel = Some("kernel".into());
         one.disks = vec![image_disk("root.img", false), host_disk("debian")];
         one.nics.push(nic());
         archive.vm(one);
         let text = toml::to_string(&archive.document).unwrap();
-        let back: HostDocument = toml::from_str(&text).unwrap();
-        assert_eq!(back, archive.document);
+        let parsed = HostDocument::parse(&text);
+        assert_eq!(parsed.problems, []);
+        assert_eq!(parsed.document, archive.document);
     }
 
     #[test]
     fn one_name_for_two_files_is_refused() {
-        let mut archive = BootArchive::new();
+        let mut archive = ArchiveBuilder::new();
         archive.file("kernel", Path::new("a")).unwrap();
         archive.file("kernel", Path::new("a")).unwrap();
         assert!(archive.file("kernel", Path::new("b")).is_err());

@@ -87,7 +87,7 @@ impl<W: Write> CpioWriter<W> {
     }
 
     fn align(&mut self) -> io::Result<()> {
-        while self.written % 4 != 0 {
+        while !self.written.is_multiple_of(4) {
             self.put(&[0])?;
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! The QEMU harness of the end-to-end tests, also used by `./bramble up` and `./bramble bench`.
 //!
-//! A [`Machine`] is one QEMU process that boots the image of the users, with a [`BootArchive`] as its initrd and one
+//! A [`Machine`] is one QEMU process that boots the image of the users, with a [`ArchiveBuilder`] as its initrd and one
 //! serial line; [`console`] speaks the menu of that line. The tests are in `tests/`, a few lines each.
 #![forbid(unsafe_code)]
 
@@ -12,7 +12,7 @@ pub mod cpio;
 pub mod machine;
 pub mod serial;
 
-pub use archive::BootArchive;
+pub use archive::ArchiveBuilder;
 pub use artifacts::Artifacts;
 pub use board::Board;
 pub use machine::{HostDisk, Machine, MachineConfig};

@@ -84,8 +84,8 @@ pub fn run() -> Result<ExitCode> {
         Command::Up(options) => up::up(&at, &options),
         Command::Console { name } => up::attach(&at, name.as_deref()).map(|()| ExitCode::SUCCESS),
         Command::Build { json } => {
-            let image = build::image(&at)?;
             let guests = build::test_guests(&at)?;
+            let image = build::image(&at)?;
             if json {
                 println!("{}", serde_json::json!({ "image": image, "test_guests": guests }));
             }

@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use std::fs;
 use std::path::Path;
 use system::archive::{nic, vm};
-use system::{Artifacts, BootArchive};
+use system::{ArchiveBuilder, Artifacts};
 
 /// The guests of one checkout.
 pub struct Guests<'a> {
@@ -46,7 +46,7 @@ impl<'a> Guests<'a> {
     }
 
     /// Adds a small guest to `archive`.
-    pub fn add_small(&self, archive: &mut BootArchive, name: &str) -> Result<()> {
+    pub fn add_small(&self, archive: &mut ArchiveBuilder, name: &str) -> Result<()> {
         self.small()?;
         let mut small = vm(name, 2, 256);
         small.boot.kernel = Some(String::from("cloud-kernel"));

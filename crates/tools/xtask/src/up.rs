@@ -14,7 +14,7 @@ use anyhow::{Context, Result};
 use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use system::{Artifacts, Board, BootArchive, MachineConfig};
+use system::{ArchiveBuilder, Artifacts, Board, MachineConfig};
 
 /// Boots a host and stays with it until it ends, or (with `--check`) until it has shown that it works.
 pub fn up(at: &Artifacts, options: &UpOptions) -> Result<ExitCode> {
@@ -40,10 +40,10 @@ pub fn up(at: &Artifacts, options: &UpOptions) -> Result<ExitCode> {
 }
 
 /// The VMs of `--vm`, else two guests.
-fn archive(guests: &Guests<'_>, options: &UpOptions) -> Result<BootArchive> {
-    let mut archive = BootArchive::new();
+fn archive(guests: &Guests<'_>, options: &UpOptions) -> Result<ArchiveBuilder> {
+    let mut archive = ArchiveBuilder::new();
     for file in &options.vm {
-        archive.append(BootArchive::from_document(file)?)?;
+        archive.append(ArchiveBuilder::from_document(file)?)?;
     }
     if options.vm.is_empty() {
         guests.add_small(&mut archive, "one")?;
@@ -53,7 +53,7 @@ fn archive(guests: &Guests<'_>, options: &UpOptions) -> Result<BootArchive> {
 }
 
 /// Writes the boot archive of the run called `name`.
-fn write_archive(at: &Artifacts, archive: &BootArchive, name: &str) -> Result<PathBuf> {
+fn write_archive(at: &Artifacts, archive: &ArchiveBuilder, name: &str) -> Result<PathBuf> {
     fs::create_dir_all(at.run()).context("can't make target/bramble/run")?;
     let path = at.run().join(format!("{name}.cpio"));
     step("write the boot archive", || archive.write(&path))?;

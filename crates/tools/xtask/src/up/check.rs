@@ -13,14 +13,14 @@ use std::io::Read;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
-use system::{BootArchive, Machine, MachineConfig, console};
+use system::{ArchiveBuilder, Machine, MachineConfig, console};
 
 /// A hung guest is told from a slow machine by this.
 const BOOT: Duration = Duration::from_secs(300);
 const ANSWER: Duration = Duration::from_secs(60);
 
 /// Boots, checks every guest, and ends the machine.
-pub fn check(config: &MachineConfig, archive: &BootArchive, as_json: bool) -> Result<ExitCode> {
+pub fn check(config: &MachineConfig, archive: &ArchiveBuilder, as_json: bool) -> Result<ExitCode> {
     let start = Instant::now();
     let mut machine = Machine::start(config)?;
     let mut seen = Vec::new();
@@ -68,7 +68,7 @@ fn nonce() -> Result<(u64, u64)> {
 }
 
 /// What the VM boots, and its sum.
-fn kernel_sum(archive: &BootArchive, vm: &Vm) -> Result<(String, String)> {
+fn kernel_sum(archive: &ArchiveBuilder, vm: &Vm) -> Result<(String, String)> {
     let name = vm.boot.kernel.as_ref().or(vm.boot.firmware.as_ref());
     let name = name.with_context(|| format!("{} boots nothing", vm.name))?;
     let path = archive.path_of(name).with_context(|| format!("no file {name}"))?;
