@@ -9,6 +9,8 @@ pub mod arm64_image;
 pub mod gic;
 pub mod id;
 pub mod mac;
+pub mod pl011;
+pub mod psci;
 pub mod virtio;
 
 pub use addr::{Ipa, IpaRange, Pa};
