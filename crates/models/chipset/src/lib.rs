@@ -1,3 +1,14 @@
-//! PL011, PL031, PL061, CFI flash, timers and PSCI of the guest machine.
+//! PL011, PL031, PL061, CFI flash, the emulated timer and PSCI of the guest machine.
+//!
+//! Called by the vmkernel on a guest's access or HVC; calls the ports only. Register machines without time of their
+//! own: who owns one locks it, and what takes effect outside (a vCPU starts, flash is mapped) is returned, not done.
 #![no_std]
 #![forbid(unsafe_code)]
+
+pub mod pl011;
+pub mod psci;
+pub mod timer;
+
+pub use pl011::Pl011;
+pub use psci::Psci;
+pub use timer::Timer;
