@@ -1,0 +1,283 @@
+//! The whole state as one vCPU's owner sees it: its own private interrupts and the SPIs, by one set of verbs.
+//!
+//! Used by `deliver`, under the SPI lock, on the long path. Word 0 are the private interrupts, words 1 to 4 the SPIs.
+
+use specs::VcpuIndex;
+
+use crate::bank::{Bank, Groups, SGIS, SLOTS};
+use crate::bits::{Ones, Spi, SpiBits, VcpuSet, WORDS};
+use crate::lr::{Entry, Link, Version};
+use crate::spi::Spis;
+
+/// A bit that each interrupt has.
+#[derive(Clone, Copy)]
+pub(crate) enum Field {
+    Latch,
+    Active,
+    Resident,
+    Held,
+    Evicted,
+}
+
+/// An interrupt that this GIC has.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Irq {
+    Private(u32),
+    Shared(Spi),
+}
+
+impl Irq {
+    pub(crate) fn of(intid: u32) -> Self {
+        Spi::of(intid).map_or(Self::Private(intid & 31), Self::Shared)
+    }
+
+    /// The INTID.
+    pub(crate) fn intid(self) -> u32 {
+        match self {
+            Self::Private(intid) => intid,
+            Self::Shared(spi) => 32 + u32::try_from(spi.index()).unwrap_or(0),
+        }
+    }
+
+    /// Its bit in the private words; zero for an SPI.
+    pub(crate) fn private_bit(self) -> u32 {
+        match self {
+            Self::Private(intid) => 1 << intid,
+            Self::Shared(_) => 0,
+        }
+    }
+}
+
+/// One vCPU's owner at work.
+pub(crate) struct Owner<'a> {
+    pub(crate) version: Version,
+    pub(crate) me: VcpuIndex,
+    pub(crate) bank: &'a Bank,
+    pub(crate) spis: &'a mut Spis,
+    pub(crate) groups: Groups,
+    /// Others that must look.
+    pub(crate) concerned: VcpuSet,
+}
+
+impl Owner<'_> {
+    pub(crate) fn get(&self, field: Field, irq: Irq) -> bool {
+        match irq {
+            Irq::Private(intid) => self.private_field(field).get() & 1 << intid != 0,
+            Irq::Shared(spi) => self.spi_field(field).contains(spi),
+        }
+    }
+
+    pub(crate) fn put(&mut self, field: Field, irq: Irq, on: bool) {
+        match irq {
+            Irq::Private(intid) if on => self.private_field(field).add(1 << intid),
+            Irq::Private(intid) => self.private_field(field).remove(1 << intid),
+            Irq::Shared(spi) => self.spi_field_mut(field).put(spi, on),
+        }
+    }
+
+    /// Whether its pending state is a token rather than a level: SGIs, hardware interrupts, edge-triggered SPIs.
+    pub(crate) fn is_token(&self, irq: Irq) -> bool {
+        match irq {
+            Irq::Private(intid) => (SGIS | self.bank.hardware.get()) & 1 << intid != 0,
+            Irq::Shared(spi) => self.spis.edge.contains(spi),
+        }
+    }
+
+    /// Whether it is enabled, in an enabled group and routed here.
+    pub(crate) fn is_eligible(&self, irq: Irq) -> bool {
+        match irq {
+            Irq::Private(intid) => self.bank.eligible(self.groups) & 1 << intid != 0,
+            Irq::Shared(spi) => {
+                let word = spi.word();
+                self.spis.eligible(word, self.groups) & self.spis.routed(self.me, word) & spi.mask() != 0
+            }
+        }
+    }
+
+    /// Whether it is pending beside what a list register holds: latch, or level.
+    pub(crate) fn is_pending(&self, irq: Irq) -> bool {
+        match irq {
+            Irq::Private(intid) => self.bank.pending() & 1 << intid != 0,
+            Irq::Shared(spi) => self.spis.pending(spi.word()) & spi.mask() != 0,
+        }
+    }
+
+    pub(crate) fn is_hardware(&self, irq: Irq) -> bool {
+        self.bank.hardware.get() & irq.private_bit() != 0
+    }
+
+    pub(crate) fn priority(&self, irq: Irq) -> u8 {
+        match irq {
+            Irq::Private(intid) => self.bank.priority(intid),
+            Irq::Shared(spi) => self.spis.priority(spi),
+        }
+    }
+
+    pub(crate) fn group1(&self, irq: Irq) -> bool {
+        match irq {
+            Irq::Private(intid) => self.bank.group.get() & 1 << intid != 0,
+            Irq::Shared(spi) => self.spis.group.contains(spi),
+        }
+    }
+
+    /// Whether it is an SGI with sources.
+    pub(crate) fn has_sources(&self, irq: Irq) -> bool {
+        self.version == Version::V2 && matches!(irq, Irq::Private(0..=15))
+    }
+
+    /// The most urgent interrupt that waits for a list register; of equals the lowest INTID.
+    pub(crate) fn best_waiting(&self) -> Option<(Irq, u8)> {
+        let mut best: Option<(Irq, u8)> = None;
+        for word in 0..WORDS {
+            for bit in Ones(self.waiting(word)) {
+                let irq = match word.checked_sub(1) {
+                    None => Irq::Private(bit),
+                    Some(word) => match Spi::at(word, bit) {
+                        Some(spi) => Irq::Shared(spi),
+                        None => continue,
+                    },
+                };
+                let priority = self.priority(irq);
+                if best.is_none_or(|(_, least)| priority < least) {
+                    best = Some((irq, priority));
+                }
+            }
+        }
+        best
+    }
+
+    /// Interrupts of a word that could be delivered here and are in no list register.
+    fn waiting(&self, word: usize) -> u32 {
+        match word.checked_sub(1) {
+            None => {
+                let bank = self.bank;
+                bank.pending() & bank.eligible(self.groups) & !bank.active.get() & !bank.resident.get()
+            }
+            Some(word) => {
+                let spis = &self.spis;
+                spis.pending(word)
+                    & spis.eligible(word, self.groups)
+                    & spis.routed(self.me, word)
+                    & !spis.active.word(word)
+                    & !spis.resident.word(word)
+            }
+        }
+    }
+
+    /// The most urgent of the interrupts that were pushed out while active.
+    pub(crate) fn best_evicted(&self) -> Option<(Irq, u8)> {
+        let mine = |spi: &Spi| self.spis.holder(*spi) == self.me;
+        let private = Ones(self.bank.evicted.get()).map(Irq::Private);
+        let shared = (0..WORDS - 1)
+            .flat_map(|word| Ones(self.spis.evicted.word(word)).filter_map(move |bit| Spi::at(word, bit)));
+        let all = private.chain(shared.filter(mine).map(Irq::Shared));
+        all.map(|irq| (irq, self.priority(irq))).min_by_key(|(_, priority)| *priority)
+    }
+
+    /// Takes the token (or repeats the level) for a list register; `None` where there is nothing to take.
+    pub(crate) fn take(&mut self, irq: Irq) -> Option<Entry> {
+        let priority = self.priority(irq);
+        let group1 = self.group1(irq);
+        let link = if self.is_hardware(irq) {
+            self.put(Field::Latch, irq, false);
+            Link::Physical(irq.intid())
+        } else if self.has_sources(irq) {
+            self.take_source(irq)?
+        } else if self.is_token(irq) {
+            self.put(Field::Latch, irq, false);
+            Link::Virtual { eoi: false, source: 0 }
+        } else {
+            Link::Virtual { eoi: true, source: 0 }
+        };
+        Some(Entry { intid: irq.intid(), pending: true, active: false, group1, priority, link })
+    }
+
+    /// An SGI that is pending in a list register came again from the same source: the two are one.
+    pub(crate) fn merge_source(&mut self, irq: Irq, source: u8) {
+        self.bank.remove_source(irq.intid(), source);
+        let more = self.bank.sources(irq.intid()) != 0;
+        self.put(Field::Latch, irq, more);
+    }
+
+    /// Takes the token of one source of an SGI; more sources leave the latch set and ask for an EOI interrupt.
+    fn take_source(&mut self, irq: Irq) -> Option<Link> {
+        let sources = VcpuSet(self.bank.sources(irq.intid()));
+        let mut rest = sources;
+        let source = rest.next();
+        self.put(Field::Latch, irq, !rest.is_empty());
+        let source = source?.0;
+        self.bank.remove_source(irq.intid(), source);
+        Some(Link::Virtual { eoi: !rest.is_empty(), source })
+    }
+
+    /// Puts the token of a list register back into the latch. A level needs nothing.
+    pub(crate) fn put_back(&mut self, irq: Irq, entry: Entry) {
+        if !self.is_token(irq) {
+            return;
+        }
+        if self.has_sources(irq) {
+            self.bank.add_source(irq.intid(), entry.source());
+        }
+        self.put(Field::Latch, irq, true);
+    }
+
+    /// Records that list register `slot` has `irq`.
+    pub(crate) fn occupy(&mut self, slot: u32, irq: Irq, entry: Entry) {
+        self.bank.used.add(1 << slot);
+        self.bank.put_slot(slot, irq.intid(), entry.source());
+        self.put(Field::Resident, irq, true);
+        self.put(Field::Held, irq, entry.pending);
+        if let Irq::Shared(spi) = irq {
+            self.spis.put_holder(spi, self.me);
+            self.spis.revoke.put(spi, false);
+            self.spis.activate.put(spi, false);
+            self.spis.deactivate.put(spi, false);
+        }
+    }
+
+    /// Records that list register `slot` has nothing any more. An SPI that another vCPU may now have is its concern.
+    pub(crate) fn vacate(&mut self, slot: u32, irq: Irq) {
+        self.bank.used.remove(1 << (slot & (SLOTS - 1)));
+        self.put(Field::Resident, irq, false);
+        self.put(Field::Held, irq, false);
+        self.pass_on(irq);
+    }
+
+    /// An SPI of ours became free: if it is another's now, that one must look.
+    pub(crate) fn pass_on(&mut self, irq: Irq) {
+        if let Irq::Shared(spi) = irq {
+            let set = self.spis.concerned_by(spi, self.groups);
+            self.concerned = self.concerned.union(set.without(self.me));
+        }
+    }
+
+    fn private_field(&self, field: Field) -> &crate::bank::Owned {
+        match field {
+            Field::Latch => &self.bank.latch,
+            Field::Active => &self.bank.active,
+            Field::Resident => &self.bank.resident,
+            Field::Held => &self.bank.held,
+            Field::Evicted => &self.bank.evicted,
+        }
+    }
+
+    fn spi_field(&self, field: Field) -> &SpiBits {
+        match field {
+            Field::Latch => &self.spis.latch,
+            Field::Active => &self.spis.active,
+            Field::Resident => &self.spis.resident,
+            Field::Held => &self.spis.held,
+            Field::Evicted => &self.spis.evicted,
+        }
+    }
+
+    fn spi_field_mut(&mut self, field: Field) -> &mut SpiBits {
+        match field {
+            Field::Latch => &mut self.spis.latch,
+            Field::Active => &mut self.spis.active,
+            Field::Resident => &mut self.spis.resident,
+            Field::Held => &mut self.spis.held,
+            Field::Evicted => &mut self.spis.evicted,
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! Delivery step by step, on both versions. The whole against a reference model: `model`.
+
+use ports::Width;
+use specs::gic::{gicd, gicr};
+use specs::{Intid, VcpuIndex};
+
+use crate::fake::{Interface, InterfaceV2, InterfaceV3};
+use crate::{Line, ListRegisters, VcpuSet, Version, Vgic};
+
+pub(crate) const ME: VcpuIndex = VcpuIndex(0);
+pub(crate) const OTHER: VcpuIndex = VcpuIndex(1);
+pub(crate) const SPI: Intid = Intid(48);
+const SGI_FRAME: u64 = gicr::FRAME_BYTES;
+
+/// A guest that has switched everything on: all groups, all interrupts at priority 0xa0, SPIs to vCPU 0.
+pub(crate) fn ready(version: Version, vcpus: u8) -> Vgic {
+    let vgic = Vgic::new(version, vcpus).unwrap();
+    let write = |offset, value| vgic.gicd_write(ME, offset, Width::W32, value);
+    write(gicd::CTLR, 3);
+    for word in 1..5 {
+        write(gicd::ISENABLER + word * 4, 0xffff_ffff);
+    }
+    for offset in (32..160).step_by(4) {
+        write(gicd::IPRIORITYR + offset, 0xa0a0_a0a0);
+        write(gicd::ITARGETSR + offset, 0x0101_0101);
+    }
+    for vcpu in 0..vcpus {
+        enable_private(&vgic, VcpuIndex(vcpu));
+    }
+    vgic
+}
+
+fn enable_private(vgic: &Vgic, vcpu: VcpuIndex) {
+    let base = u64::from(vcpu.0) * gicr::STRIDE + SGI_FRAME;
+    let write = |offset, value| match vgic.version {
+        Version::V2 => vgic.gicd_write(vcpu, offset, Width::W32, value),
+        Version::V3 => vgic.gicr_write(vcpu, base + offset, Width::W32, value),
+    };
+    write(gicd::ISENABLER, 0xffff_ffff);
+    for offset in (0..32).step_by(4) {
+        write(gicd::IPRIORITYR + offset, 0xa0a0_a0a0);
+    }
+}
+
+/// Sends SGI `sgi` from `from` to `to`.
+pub(crate) fn send(vgic: &Vgic, from: VcpuIndex, to: VcpuIndex, sgi: u32) -> VcpuSet {
+    let list = u64::from(VcpuSet::one(to).0);
+    match vgic.version {
+        Version::V2 => vgic.gicd_write(from, gicd::SGIR, Width::W32, list << 16 | u64::from(sgi)),
+        Version::V3 => vgic.sgi1r_write(from, u64::from(sgi) << 24 | list),
+    }
+}
+
+/// Both versions of the fake by one name.
+pub(crate) trait Fake: ListRegisters {
+    fn with(count: usize) -> Self;
+    fn guest(&mut self) -> &mut Interface;
+}
+
+impl Fake for InterfaceV2 {
+    fn with(count: usize) -> Self {
+        Self::new(count)
+    }
+    fn guest(&mut self) -> &mut Interface {
+        &mut self.0
+    }
+}
+
+impl Fake for InterfaceV3 {
+    fn with(count: usize) -> Self {
+        Self::new(count)
+    }
+    fn guest(&mut self) -> &mut Interface {
+        &mut self.0
+    }
+}
+
+/// Runs a test on both versions, with four list registers.
+macro_rules! both {
+    ($($(#[$doc:meta])* fn $name:ident($vgic:ident, $lrs:ident) $body:block)*) => { $(
+        mod $name {
+            use super::*;
+            fn check<L: Fake>(#[allow(unused_mut)] mut $lrs: L, $vgic: Vgic) $body
+            #[test]
+            fn v2() {
+                check(InterfaceV2::with(4), ready(Version::V2, 2));
+            }
+            #[test]
+            fn v3() {
+                check(InterfaceV3::with(4), ready(Version::V3, 2));
+            }
+        }
+    )* };
+}
+
+both! {
+    fn an_sgi_to_oneself_is_delivered_once(vgic, lrs) {
+        vgic.flush(ME, &mut lrs);
+        assert!(!vgic.posted(ME));
+        for _ in 0..3 {
+            assert_eq!(send(&vgic, ME, ME, 5), VcpuSet::one(ME));
+            assert!(vgic.posted(ME));
+            vgic.flush(ME, &mut lrs);
+            assert_eq!(lrs.guest().acknowledge(), Some((5, 0)));
+            assert_eq!(lrs.guest().acknowledge(), None);
+            lrs.guest().end(5);
+            vgic.flush(ME, &mut lrs);
+            assert_eq!(lrs.guest().acknowledge(), None);
+        }
+    }
+
+    fn an_sgi_reaches_the_other_vcpu_only(vgic, lrs) {
+        let mut others = lrs.with_same();
+        assert_eq!(send(&vgic, OTHER, ME, 3), VcpuSet::one(ME));
+        vgic.flush(OTHER, &mut others);
+        assert_eq!(others.guest().acknowledge(), None);
+        vgic.flush(ME, &mut lrs);
+        let source = if vgic.version == Version::V2 { 1 } else { 0 };
+        assert_eq!(lrs.guest().acknowledge(), Some((3, source)));
+    }
+
+    fn a_level_that_stays_high_comes_again(vgic, lrs) {
+        assert_eq!(vgic.set_line(Line::Shared(SPI), true), VcpuSet::one(ME));
+        assert_eq!(vgic.set_line(Line::Shared(SPI), true), VcpuSet::NONE);
+        vgic.flush(ME, &mut lrs);
+        assert_eq!(lrs.guest().acknowledge(), Some((48, 0)));
+        lrs.guest().end(48);
+        assert!(lrs.guest().maintenance());
+        vgic.fold(ME, &mut lrs);
+        vgic.flush(ME, &mut lrs);
+        assert_eq!(lrs.guest().acknowledge(), Some((48, 0)));
+        // Lowered while active: nothing more, and no maintenance interrupt either.
+        vgic.set_line(Line::Shared(SPI), false);
+        vgic.flush(ME, &mut lrs);
+        lrs.guest().end(48);
+        assert!(!lrs.guest().maintenance());
+        vgic.fold(ME, &mut lrs);
+        vgic.flush(ME, &mut lrs);
+        assert_eq!(lrs.guest().acknowledge(), None);
+    }
+
+    fn a_lowered_line_is_withdrawn(vgic, lrs) {
+        vgic.set_line(Line::Shared(SPI), true);
+        vgic.flush(ME, &mut lrs);
+        assert!(lrs.guest().signalled().is_some());
+        assert_eq!(vgic.set_line(Line::Shared(SPI), false), VcpuSet::one(ME));
+        vgic.flush(ME, &mut lrs);
+        assert!(lrs.guest().signalled().is_none());
+        assert_eq!(vgic.in_use(ME), 0);
+    }
+
+    fn an_edge_while_active_comes_again_once(vgic, lrs) {
+        vgic.gicd_write(ME, gicd::ICFGR + 12, Width::W32, 2);
+        for _ in 0..2 {
+            vgic.set_line(Line::Shared(SPI), true);
+            vgic.set_line(Line::Shared(SPI), false);
+        }
+        vgic.flush(ME, &mut lrs);
+        assert_eq!(lrs.guest().acknowledge(), Some((48, 0)));
+        vgic.set_line(Line::Shared(SPI), true);
+        vgic.flush(ME, &mut lrs);
+        assert_eq!(lrs.guest().acknowledge(), None);
+        lrs.guest().end(48);
+        assert_eq!(lrs.guest().acknowledge(), Some((48, 0)));
+        lrs.guest().end(48);
+        vgic.fold(ME, &mut lrs);
+        vgic.flush(ME, &mut lrs);
+        assert_eq!(lrs.guest().acknowledge(), None);
+    }
+
+    fn the_timer_deactivates_its_physical_interrupt(vgic, lrs) {
+        for round in 1..4 {
+            vgic.pend_hardware(ME, Intid(27));
+            assert_eq!(vgic.live_hardware(ME), 1 << 27);
+            vgic.flush(ME, &mut lrs);
+            assert_eq!(lrs.guest().acknowledge(), Some((27, 0)));
+            lrs.guest().end(27);
+            assert_eq!(lrs.guest().deactivated, std::vec![27; round]);
+        }
+        vgic.fold(ME, &mut lrs);
+        assert_eq!(vgic.live_hardware(ME), 0);
+    }
+
+    fn a_more_urgent_one_takes_the_place_of_a_pending_one(vgic, lrs) {
+        vgic.gicd_write(ME, gicd::IPRIORITYR + 60, Width::W8, 0x40);
+        for intid in 50..55 {
+            vgic.set_line(Line::Shared(Intid(intid)), true);
+        }
+        vgic.flush(ME, &mut lrs);
+        vgic.set_line(Line::Shared(Intid(60)), true);
+        vgic.flush(ME, &mut lrs);
+        for expected in [60, 50, 51, 52, 53, 54] {
+            let taken = lrs.guest().acknowledge().unwrap().0;
+            assert_eq!(taken, expected);
+            vgic.set_line(Line::Shared(Intid(taken)), false);
+            lrs.guest().end(taken);
+            if lrs.guest().maintenance() {
+                vgic.fold(ME, &mut lrs);
+            }
+            vgic.flush(ME, &mut lrs);
+        }
+        assert_eq!(lrs.guest().acknowledge(), None);
+        assert!(!lrs.guest().maintenance());
+    }
+
+    fn a_disabled_one_leaves_its_list_register_and_comes_back(vgic, lrs) {
+        send(&vgic, ME, ME, 1);
+        vgic.flush(ME, &mut lrs);
+        let base = if vgic.version == Version::V2 { 0 } else { SGI_FRAME };
+        let write = |offset| match vgic.version {
+            Version::V2 => vgic.gicd_write(ME, offset, Width::W32, 2),
+            Version::V3 => vgic.gicr_write(ME, base + offset, Width::W32, 2),
+        };
+        write(gicd::ICENABLER);
+        vgic.flush(ME, &mut lrs);
+        assert!(lrs.guest().signalled().is_none());
+        write(gicd::ISENABLER);
+        vgic.flush(ME, &mut lrs);
+        assert_eq!(lrs.guest().acknowledge(), Some((1, 0)));
+    }
+}
+
+/// A second virtual CPU interface of the same kind.
+pub(crate) trait Same {
+    fn with_same(&self) -> Self;
+}
+
+impl<L: Fake> Same for L {
+    fn with_same(&self) -> Self {
+        L::with(self.count() as usize)
+    }
+}
