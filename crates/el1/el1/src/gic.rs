@@ -130,7 +130,7 @@ impl Gic {
         self.distributor().write32(at::CTLR, if self.version() == 3 { 0x12 } else { 1 });
     }
 
-    /// Readies this vCPU's interface: SGIs 0–3 and the virtual timer enabled, all private priorities 0x80, mask open.
+    /// Readies this vCPU's interface: SGIs and both timers enabled, all private priorities 0x80, mask open.
     pub fn start_cpu(&self, index: usize) {
         if let Some(redistributor) = self.redistributor(index) {
             icc_sre_el1::write(7);
@@ -141,7 +141,7 @@ impl Gic {
         }
         let private = self.private(index);
         private.write32(at::IGROUPR, if self.version() == 3 { u32::MAX } else { 0 });
-        private.write32(at::ISENABLER, 0xf | (1 << 27));
+        private.write32(at::ISENABLER, 0xffff | (1 << 27) | (1 << 30));
         for register in 0..8 {
             private.write32(at::IPRIORITYR + 4 * register, 0x8080_8080);
         }

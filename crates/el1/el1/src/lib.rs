@@ -8,7 +8,8 @@
 //! | stage 1 translation, caches | [`mmu`] |
 //! | RAM beside the image, heap | [`boot`], [`heap`], [`window`] |
 //! | device registers | [`window`] |
-//! | system registers | [`registers`] |
+//! | system registers | [`registers`], [`instruction`] |
+//! | FP/SIMD registers | [`fp`] |
 //! | GIC CPU interface | [`gic`] |
 //! | HVC and SMC | [`smccc`] |
 //! | other vCPUs | [`cpus`] |
@@ -23,9 +24,11 @@ pub mod boot;
 pub mod console;
 pub mod cpus;
 pub mod exceptions;
+pub mod fp;
 pub mod gic;
 pub mod head;
 pub mod heap;
+pub mod instruction;
 pub mod mmu;
 pub mod probe;
 pub mod registers;

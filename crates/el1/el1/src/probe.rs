@@ -2,16 +2,18 @@
 //!
 //! Called by: tests and drivers that ask what is at an address. The assembly is in `vectors.s`.
 //! The resource: accesses whose fault is recovered. Invariant: only the functions between `probe_start` and
-//! `probe_end` are recovered, and each returns to its caller at once.
+//! `probe_end` and the slots of `instruction` are recovered, and each returns to its caller at once.
 
 use crate::boot;
-use crate::exceptions::{Exception, Frame, class};
+use crate::exceptions::{Exception, Frame};
+use crate::instruction;
 use core::ptr::addr_of;
 
+/// A value in x0 and, in x1, 0 or the syndrome of the exception that came instead.
 #[repr(C)]
-struct Outcome {
-    value: u64,
-    syndrome: u64,
+pub(crate) struct Outcome {
+    pub value: u64,
+    pub syndrome: u64,
 }
 
 unsafe extern "C" {
@@ -73,13 +75,15 @@ pub fn store(address: usize, width: Width, value: u64) -> Result<(), Exception> 
 }
 
 /// Jumps to an address outside RAM, where the fetch is expected to fault. Panics for one in RAM.
+/// With the MMU on, stage 1 forbids it; with the MMU off (`mmu::off`) it is stage 2's turn.
 pub fn fetch(address: usize) -> Result<(), Exception> {
     assert!(!boot::in_ram(address as u64), "a probing fetch from RAM");
-    // SAFETY: the map of `mmu` lets nothing outside the image run, and the fault is recovered (invariant above).
+    // SAFETY: whatever exception the first instruction there gives is recovered. A device that returns a valid
+    // instruction could go on; the caller names addresses where nothing is.
     outcome(unsafe { probe_fetch(address) }).map(drop)
 }
 
-fn outcome(outcome: Outcome) -> Result<u64, Exception> {
+pub(crate) fn outcome(outcome: Outcome) -> Result<u64, Exception> {
     match outcome.syndrome {
         0 => Ok(outcome.value),
         // Nothing since the fault wrote FAR_EL1: interrupts do not.
@@ -87,15 +91,14 @@ fn outcome(outcome: Outcome) -> Result<u64, Exception> {
     }
 }
 
-/// Ends the probe that faulted, if one did.
+/// Ends the probe that faulted, if one did. SVC in a slot counts its return address after itself: that too is in the
+/// slot.
 pub(crate) fn recover(frame: &mut Frame, exception: Exception) -> bool {
     let range = addr_of!(probe_start) as u64..addr_of!(probe_end) as u64;
-    let is_fetch = exception.class() == class::INSTRUCTION_ABORT
-        && frame.x[30] == addr_of!(probe_fetch_returned) as u64
-        && frame.elr == frame.x[0];
+    let is_fetch = frame.x[30] == addr_of!(probe_fetch_returned) as u64 && frame.elr == frame.x[0];
     if is_fetch {
         frame.elr = addr_of!(probe_fetch_failed) as u64;
-    } else if range.contains(&frame.elr) {
+    } else if range.contains(&frame.elr) || instruction::slots().contains(&frame.elr) {
         frame.elr = frame.x[30];
     } else {
         return false;

@@ -31,6 +31,10 @@ static DISMISSED: [AtomicBool; MAX_CPUS] = [const { AtomicBool::new(false) }; MA
 
 /// Starts vCPU `cpu` in `job`, with its GIC interface ready and interrupts let in, and waits until it is up.
 pub fn employ(boot: &'static Boot, cpu: usize, job: Job) -> Result<(), String> {
+    if !is_off(boot, cpu) {
+        // Left over from a test that failed.
+        dismiss(boot, cpu)?;
+    }
     UP[cpu].store(false, Release);
     DISMISSED[cpu].store(false, Release);
     JOBS[cpu].lock().replace(job);

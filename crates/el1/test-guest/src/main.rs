@@ -14,6 +14,10 @@ mod crew;
 mod harness;
 mod hello;
 mod interrupts;
+mod psci;
+mod sgi;
+mod timers;
+mod virq;
 
 use el1::Boot;
 use harness::Report;
@@ -25,6 +29,10 @@ type Behaviour = (&'static str, fn(&'static Boot, &mut Report));
 
 const BEHAVIOURS: &[Behaviour] = &[
     ("hello", hello::run),
+    ("virq", virq::run),
+    ("sgi", sgi::run),
+    ("timers", timers::run),
+    ("psci", psci::run),
     ("bench", bench::run),
     ("bench-switched", bench::switched::run),
     ("bench-empty", bench::memory::run_empty),
@@ -45,4 +53,9 @@ fn main(boot: &'static Boot) {
         }
     }
     report.close();
+}
+
+/// Whether this is plain QEMU, the oracle of these tests, and not Bramble.
+fn is_oracle(boot: &Boot) -> bool {
+    boot.arguments.split_ascii_whitespace().any(|word| word == "bramble.oracle")
 }
