@@ -3,8 +3,10 @@
 #![forbid(unsafe_code)]
 
 extern crate alloc;
-#[cfg(test)]
+#[cfg(any(test, feature = "model"))]
 extern crate std;
 
 pub mod board;
 pub mod hardware;
+pub mod partition;
+pub mod sdhci;

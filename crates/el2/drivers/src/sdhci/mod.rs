@@ -1,0 +1,2 @@
+//! SDHCI.
+pub mod card;
