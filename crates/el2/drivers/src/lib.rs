@@ -8,5 +8,7 @@ extern crate std;
 
 pub mod board;
 pub mod hardware;
+#[cfg(any(test, feature = "model"))]
+pub mod model;
 pub mod partition;
 pub mod sdhci;
