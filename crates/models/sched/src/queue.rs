@@ -1,0 +1,219 @@
+//! The run queue of one PE: a binary heap in a fixed array, least virtual runtime on top.
+//!
+//! Called by the vmkernel's loop of that PE. With two vCPUs every operation is a few comparisons; with 256 it takes at
+//! most eight levels. Virtual runtimes are compared by their wrapped difference, so no counter can overflow.
+
+use crate::Share;
+
+/// vCPUs that one PE can have.
+pub const CAPACITY: usize = 256;
+
+/// A vCPU's place in the vmkernel's table of vCPUs.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub struct VcpuSlot(pub u16);
+
+/// What a wake-up means for the vCPU that runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub enum Woken {
+    /// The woken vCPU waits for its turn.
+    Waits,
+    /// The running vCPU should give way: charge and requeue it, and pick.
+    Preempts,
+    /// The queue has no place: more than [`CAPACITY`] vCPUs were placed here. A bug of the caller.
+    Full,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Queued {
+    vruntime: u64,
+    arrival: u32,
+    slot: VcpuSlot,
+}
+
+/// Whether clock `a` is behind clock `b`.
+#[inline]
+const fn behind(a: u64, b: u64) -> bool {
+    a.wrapping_sub(b).cast_signed() < 0
+}
+
+/// The vCPUs of one PE that could run and don't, and the clock that new ones are set by.
+pub struct RunQueue {
+    heap: [Queued; CAPACITY],
+    len: usize,
+    /// No vCPU that stays runnable is behind this by more than the bonus; never goes back.
+    floor: u64,
+    /// The clock of the vCPU that runs, as of its last charge.
+    running: Option<u64>,
+    slice: u64,
+    arrivals: u32,
+}
+
+impl RunQueue {
+    /// An empty queue on a PE whose timer counts so fast.
+    pub const fn new(ticks_per_second: u64) -> Self {
+        let slice = ticks_per_second / 1_000_000 * crate::SLICE_MICROSECONDS;
+        let heap = [Queued { vruntime: 0, arrival: 0, slot: VcpuSlot(0) }; CAPACITY];
+        Self { heap, len: 0, floor: 0, running: None, slice, arrivals: 0 }
+    }
+
+    /// vCPUs that wait.
+    #[inline]
+    pub const fn waiting(&self) -> usize {
+        self.len
+    }
+
+    /// Ticks after which the running vCPU gives way, or `None` when nobody waits: then no timer need be armed.
+    #[inline]
+    pub const fn slice(&self) -> Option<u64> {
+        if self.len == 0 { None } else { Some(self.slice) }
+    }
+
+    /// A blocked vCPU of this PE becomes runnable. Charge the running vCPU first.
+    #[inline]
+    pub fn wake(&mut self, slot: VcpuSlot, share: &mut Share) -> Woken {
+        let least = self.floor.wrapping_sub(self.slice / 2);
+        if behind(share.vruntime, least) {
+            share.vruntime = least;
+        }
+        if !self.push(slot, share) {
+            return Woken::Full;
+        }
+        // A lead of less than an eighth of a slice isn't worth a switch.
+        match self.running {
+            Some(running) if behind(share.vruntime.wrapping_add(self.slice / 8), running) => Woken::Preempts,
+            _ => Woken::Waits,
+        }
+    }
+
+    /// The vCPU that ran is still runnable and goes back. Charge it first. False if the queue is full.
+    #[inline]
+    pub fn requeue(&mut self, slot: VcpuSlot, share: &Share) -> bool {
+        self.running = None;
+        self.push(slot, share)
+    }
+
+    /// The vCPU that ran is blocked, or gone. Charge it first.
+    #[inline]
+    pub const fn block(&mut self) {
+        self.running = None;
+    }
+
+    /// Takes out the vCPU that is to run, the one furthest behind.
+    #[inline]
+    pub fn pick(&mut self) -> Option<VcpuSlot> {
+        let next = *self.heap.first().filter(|_| self.len != 0)?;
+        self.remove_at(0);
+        self.running = Some(next.vruntime);
+        self.raise_floor(next.vruntime);
+        Some(next.slot)
+    }
+
+    /// Books `ticks` to the vCPU that runs.
+    #[inline]
+    pub fn charge(&mut self, share: &mut Share, ticks: u64) {
+        share.vruntime = share.vruntime.wrapping_add(share.scale(ticks));
+        self.running = Some(share.vruntime);
+        let least = match self.heap.first() {
+            Some(top) if self.len != 0 && behind(top.vruntime, share.vruntime) => top.vruntime,
+            _ => share.vruntime,
+        };
+        self.raise_floor(least);
+    }
+
+    /// Takes out a waiting vCPU that stops existing or being runnable. False if it does not wait here.
+    pub fn remove(&mut self, slot: VcpuSlot) -> bool {
+        let found = self.heap.iter().take(self.len).position(|queued| queued.slot == slot);
+        if let Some(at) = found {
+            self.remove_at(at);
+        }
+        found.is_some()
+    }
+
+    /// A vCPU comes to this PE, new or after [`RunQueue::depart`], and waits. False if the queue is full.
+    pub fn arrive(&mut self, slot: VcpuSlot, share: &mut Share) -> bool {
+        // A lead that it had where it was is kept up to the bonus, a lag in full: moving wins nothing.
+        let bonus = self.slice / 2;
+        let relative =
+            if behind(share.vruntime, bonus.wrapping_neg()) { bonus.wrapping_neg() } else { share.vruntime };
+        share.vruntime = self.floor.wrapping_add(relative);
+        self.arrivals = self.arrivals.wrapping_add(1);
+        share.arrival = self.arrivals;
+        self.push(slot, share)
+    }
+
+    /// A vCPU leaves this PE, waiting or blocked.
+    pub fn depart(&mut self, slot: VcpuSlot, share: &mut Share) {
+        self.remove(slot);
+        share.vruntime = share.vruntime.wrapping_sub(self.floor);
+    }
+
+    /// The waiting vCPU that came to this PE before all others: the one to move, so that places are held in turn.
+    pub fn eldest(&self) -> Option<VcpuSlot> {
+        let age = |queued: &&Queued| self.arrivals.wrapping_sub(queued.arrival);
+        self.heap.iter().take(self.len).max_by_key(age).map(|queued| queued.slot)
+    }
+
+    #[inline]
+    const fn raise_floor(&mut self, to: u64) {
+        if behind(self.floor, to) {
+            self.floor = to;
+        }
+    }
+
+    #[inline]
+    fn push(&mut self, slot: VcpuSlot, share: &Share) -> bool {
+        let at = self.len;
+        let Some(place) = self.heap.get_mut(at) else { return false };
+        *place = Queued { vruntime: share.vruntime, arrival: share.arrival, slot };
+        self.len = at + 1;
+        self.sift_up(at);
+        true
+    }
+
+    fn remove_at(&mut self, at: usize) {
+        let Some(last) = self.len.checked_sub(1) else { return };
+        self.heap.swap(at, last);
+        self.len = last;
+        if last > 1 && at < last {
+            self.sift_down(at);
+            self.sift_up(at);
+        }
+    }
+
+    #[inline]
+    fn is_behind(&self, a: usize, b: usize) -> bool {
+        match (self.heap.get(a), self.heap.get(b)) {
+            (Some(a), Some(b)) => behind(a.vruntime, b.vruntime),
+            _ => false,
+        }
+    }
+
+    #[inline]
+    fn sift_up(&mut self, mut at: usize) {
+        while at != 0 {
+            let parent = (at - 1) / 2;
+            if !self.is_behind(at, parent) {
+                break;
+            }
+            self.heap.swap(at, parent);
+            at = parent;
+        }
+    }
+
+    fn sift_down(&mut self, mut at: usize) {
+        loop {
+            let left = 2 * at + 1;
+            if left >= self.len {
+                break;
+            }
+            let right = left + 1;
+            let least = if right < self.len && self.is_behind(right, left) { right } else { left };
+            if !self.is_behind(least, at) {
+                break;
+            }
+            self.heap.swap(least, at);
+            at = least;
+        }
+    }
+}
