@@ -326,8 +326,6 @@ pub mod net {
     pub const GSO_TCPV4: u8 = 1;
     /// gso_type: TCP over IPv6.
     pub const GSO_TCPV6: u8 = 4;
-    /// gso_type flag: TCP with ECN set.
-    pub const GSO_ECN: u8 = 0x80;
     /// `status`: the link is up.
     pub const S_LINK_UP: u16 = 1;
 
@@ -346,8 +344,6 @@ pub mod net {
 
 /// Console device. Source: 5.3 "Console Device".
 pub mod console {
-    /// `cols` and `rows` are valid.
-    pub const F_SIZE: u64 = 1 << 0;
     /// Queue index of receiveq(port 0).
     pub const RECEIVE: u16 = 0;
     /// Queue index of transmitq(port 0).

@@ -78,27 +78,30 @@ impl<const N: usize> Chain<N> {
 
     /// Takes the first readable bytes out of the chain; `false` (and nothing taken) where there are fewer.
     pub fn take_readable<M: GuestMemory>(&mut self, memory: &M, into: &mut [u8]) -> bool {
-        let wanted = u32::try_from(into.len()).unwrap_or(u32::MAX);
-        let present: u64 = self.readable().iter().map(|span| u64::from(span.bytes)).sum();
-        if present < u64::from(wanted) {
+        if !self.whole || u64::from(self.readable_bytes) < into.len() as u64 {
             return false;
         }
-        let mut rest = into;
-        while !rest.is_empty() {
+        self.take_some(memory, into) == into.len()
+    }
+
+    /// Takes readable bytes out of the chain until `into` is full or there are no more; how many.
+    pub fn take_some<M: GuestMemory>(&mut self, memory: &M, into: &mut [u8]) -> usize {
+        let mut taken = 0_usize;
+        while let Some(rest) = into.get_mut(taken..).filter(|rest| !rest.is_empty()) {
             let Some(span) = self.spans.get_mut(self.first).filter(|_| self.first < self.split) else {
-                return false;
+                break;
             };
-            let len = rest.len().min(span.bytes as usize);
-            let (piece, later) = rest.split_at_mut(len);
-            memory.read_span(*span, piece);
-            rest = later;
-            *span = skip(*span, u32::try_from(len).unwrap_or(0));
+            let bytes = u32::try_from(rest.len()).unwrap_or(u32::MAX).min(span.bytes);
+            let len = bytes as usize;
+            memory.read_span(*span, rest.get_mut(..len).unwrap_or_default());
+            *span = skip(*span, bytes);
             if span.bytes == 0 {
                 self.first = self.first.saturating_add(1);
             }
+            self.readable_bytes = self.readable_bytes.saturating_sub(bytes);
+            taken = taken.saturating_add(len);
         }
-        self.readable_bytes = self.readable_bytes.saturating_sub(wanted);
-        true
+        taken
     }
 
     /// Takes the last byte of the chain, where it is one that the device writes.
@@ -200,4 +203,10 @@ pub(crate) fn scatter<M: GuestMemory>(memory: &M, into: &[Span], from: &[u8]) ->
 pub(crate) fn skip(span: Span, bytes: u32) -> Span {
     let bytes = bytes.min(span.bytes);
     Span { start: Pa(span.start.0.wrapping_add(bytes.into())), bytes: span.bytes.saturating_sub(bytes) }
+}
+
+/// The first `bytes` bytes of the span.
+#[inline]
+pub(crate) fn cut(span: Span, bytes: u32) -> Span {
+    Span { start: span.start, bytes: span.bytes.min(bytes) }
 }

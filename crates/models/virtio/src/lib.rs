@@ -10,7 +10,7 @@
 //! | [`link`] | memory, interrupt and faults of a device |
 //! | [`queue`], [`chain`] | the device's side of a queue |
 //! | [`driver_queue`] | the driver's side, for host drivers |
-//! | [`block`] | the device types |
+//! | [`block`], [`net`], [`console`], [`entropy`] | the device types |
 //!
 //! A guest that breaks the rules of a queue gets DEVICE_NEEDS_RESET and a configuration interrupt, and is counted.
 //! Lock order: registers → a transmit half → the switch → receive halves, one at a time → interrupt line.
@@ -23,8 +23,11 @@ extern crate std;
 
 pub mod block;
 pub mod chain;
+pub mod console;
 pub mod driver_queue;
+pub mod entropy;
 pub mod link;
+pub mod net;
 pub mod queue;
 #[cfg(any(test, feature = "rig"))]
 #[allow(
@@ -39,4 +42,7 @@ pub mod rig;
 pub mod transport;
 
 pub use block::Block;
+pub use console::Console;
+pub use entropy::EntropySource;
+pub use net::Net;
 pub use transport::{Progress, VirtioMmio};

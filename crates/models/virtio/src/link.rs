@@ -4,10 +4,11 @@
 //! Source: virtio 1.2, 2.1 "Device Status Field", 2.1.2 DEVICE_NEEDS_RESET, 4.2.2 InterruptStatus and InterruptACK.
 //! Concurrency: all by `&self`; the line is the last lock of any path.
 
-use crate::queue::QueueFault;
+use crate::queue::{Queue, QueueFault};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use ports::{GuestMemory, InterruptLine};
 use specs::virtio::mmio::{INTERRUPT_CONFIG, INTERRUPT_USED};
+use spin::Mutex;
 
 const RUNNING: u32 = 1;
 const BROKEN: u32 = 2;
@@ -19,6 +20,7 @@ pub struct Link<M, L> {
     state: AtomicU32,
     interrupt_status: AtomicU32,
     faults: AtomicU64,
+    last_fault: Mutex<Option<QueueFault>>,
 }
 
 impl<M: GuestMemory, L: InterruptLine> Link<M, L> {
@@ -29,6 +31,7 @@ impl<M: GuestMemory, L: InterruptLine> Link<M, L> {
             state: AtomicU32::new(0),
             interrupt_status: AtomicU32::new(0),
             faults: AtomicU64::new(0),
+            last_fault: Mutex::new(None),
         }
     }
 
@@ -55,13 +58,48 @@ impl<M: GuestMemory, L: InterruptLine> Link<M, L> {
         self.faults.load(Ordering::Relaxed)
     }
 
+    /// The last one, for the VM's event log.
+    pub fn last_fault(&self) -> Option<QueueFault> {
+        *self.last_fault.lock()
+    }
+
     /// The guest broke the rules of a queue: the device stops until it is reset, and says so (rule `blame`).
     #[cold]
-    pub(crate) fn fault(&self, _why: QueueFault) {
+    pub(crate) fn fault(&self, why: QueueFault) {
         self.faults.fetch_add(1, Ordering::Relaxed);
+        *self.last_fault.lock() = Some(why);
         let before = self.state.fetch_or(BROKEN, Ordering::AcqRel);
         if before & RUNNING != 0 {
             self.interrupt(INTERRUPT_CONFIG);
+        }
+    }
+
+    /// Takes the queue of a half to work it, under the half's lock; `None` where the device does not run.
+    #[inline]
+    pub(crate) fn take(&self, queue: &mut Option<Queue>) -> Option<Queue> {
+        if self.is_running() { queue.take() } else { None }
+    }
+
+    /// Puts it back after work: shows the guest what was pushed and interrupts it if it wants, or ends the device with
+    /// the guest's fault (`None`).
+    pub(crate) fn put_back<T>(
+        &self,
+        into: &mut Option<Queue>,
+        mut queue: Queue,
+        worked: Result<T, QueueFault>,
+    ) -> Option<T> {
+        match worked.and_then(|result| Ok((result, queue.publish(&self.memory)?))) {
+            Ok((result, interrupt)) => {
+                *into = Some(queue);
+                if interrupt {
+                    self.interrupt(INTERRUPT_USED);
+                }
+                Some(result)
+            }
+            Err(fault) => {
+                self.fault(fault);
+                None
+            }
         }
     }
 
@@ -84,12 +122,6 @@ impl<M: GuestMemory, L: InterruptLine> Link<M, L> {
     #[inline]
     pub(crate) fn interrupt_status(&self) -> u32 {
         self.interrupt_status.load(Ordering::Acquire)
-    }
-
-    /// A used ring moved and the driver wants to know.
-    #[inline]
-    pub(crate) fn interrupt_used(&self) {
-        self.interrupt(INTERRUPT_USED);
     }
 
     pub(crate) fn interrupt(&self, bits: u32) {

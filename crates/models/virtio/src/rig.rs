@@ -1,6 +1,7 @@
 //! A guest for tests and fuzz targets: fake RAM, a driver that negotiates, and [`DriverQueue`] in that RAM.
 
 pub mod disk;
+pub mod wire;
 
 use crate::driver_queue::{Access, DriverQueue, Head, QueueMemory, Segment};
 use crate::transport::{Device, Progress, VirtioMmio};

@@ -153,26 +153,15 @@ impl<B: BlockBackend> Requests<B> {
         link: &Link<M, L>,
         serial: &[u8],
     ) -> Progress {
-        let taken = if link.is_running() { self.queue.take() } else { None };
-        let Some(mut queue) = taken else {
+        let Some(mut queue) = link.take(&mut self.queue) else {
             self.drop_completions();
             return Progress::Done;
         };
-        let worked = self.serve(link, &mut queue, serial);
-        match worked.and_then(|progress| Ok((progress, queue.publish(link.memory())?))) {
-            Ok((progress, interrupt)) => {
-                if interrupt {
-                    link.interrupt_used();
-                }
-                self.queue = Some(queue);
-                progress
-            }
-            Err(fault) => {
-                self.detach();
-                link.fault(fault);
-                Progress::Done
-            }
-        }
+        let worked = self.serve(link.memory(), &mut queue, serial);
+        link.put_back(&mut self.queue, queue, worked).unwrap_or_else(|| {
+            self.detach();
+            Progress::Done
+        })
     }
 
     /// Nobody is there to hear them.
@@ -183,13 +172,12 @@ impl<B: BlockBackend> Requests<B> {
         }
     }
 
-    fn serve<M: GuestMemory, L: InterruptLine>(
+    fn serve<M: GuestMemory>(
         &mut self,
-        link: &Link<M, L>,
+        memory: &M,
         queue: &mut Queue,
         serial: &[u8],
     ) -> Result<Progress, QueueFault> {
-        let memory = link.memory();
         while let Some(completion) = self.backend.complete() {
             self.take_completion(memory, queue, completion)?;
         }
