@@ -11,12 +11,16 @@ extern crate alloc;
 
 mod bench;
 mod crew;
+mod faults;
+mod fp;
 mod harness;
 mod hello;
 mod interrupts;
 mod psci;
+mod ram;
 mod sgi;
 mod timers;
+mod trapped;
 mod virq;
 
 use el1::Boot;
@@ -29,6 +33,10 @@ type Behaviour = (&'static str, fn(&'static Boot, &mut Report));
 
 const BEHAVIOURS: &[Behaviour] = &[
     ("hello", hello::run),
+    ("ram", ram::run),
+    ("faults", faults::run),
+    ("fp", fp::run),
+    ("trapped", trapped::run),
     ("virq", virq::run),
     ("sgi", sgi::run),
     ("timers", timers::run),
