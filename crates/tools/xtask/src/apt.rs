@@ -82,6 +82,27 @@ impl Arm64 {
         apt
     }
 
+    /// Downloads `packages` with everything that they depend on, and returns the files.
+    pub fn closure(&self, packages: &[&str]) -> Result<Vec<PathBuf>> {
+        let plan = quiet(self.apt("apt-get").args(["--simulate", "install"]).args(packages))?;
+        let files: Vec<PathBuf> = plan
+            .lines()
+            .filter_map(planned_file)
+            .map(|name| self.folder.join("archives").join(name))
+            .collect();
+        if files.is_empty() {
+            bail!("apt plans nothing for {packages:?}");
+        }
+        if files.iter().any(|file| !file.is_file()) {
+            let what = format!("download {} Debian packages for arm64", files.len());
+            step(&what, || quiet(self.apt("apt-get").args(["--download-only", "install"]).args(packages)))?;
+        }
+        match files.iter().find(|file| !file.is_file()) {
+            Some(missing) => bail!("apt did not bring {}", missing.display()),
+            None => Ok(files),
+        }
+    }
+
     /// Unpacks one package (not what it depends on); returns the folder.
     pub fn unpacked(&self, package: &str) -> Result<PathBuf> {
         let policy = quiet(self.apt("apt-cache").args(["show", "--no-all-versions", package]))?;
@@ -124,6 +145,15 @@ fn unpack(deb: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
+/// The file of a line `Inst NAME (VERSION REPOSITORY [ARCHITECTURE])` of apt's simulation.
+fn planned_file(line: &str) -> Option<String> {
+    let (name, rest) = line.strip_prefix("Inst ")?.split_once(' ')?;
+    let (what, _) = rest.strip_prefix('(')?.split_once(')')?;
+    let version = what.split(' ').next()?;
+    let architecture = what.rsplit_once('[')?.1.strip_suffix(']')?;
+    Some(file_name(name.split(':').next()?, version, architecture))
+}
+
 fn file_name(package: &str, version: &str, architecture: &str) -> String {
     format!("{package}_{}_{architecture}.deb", version.replace(':', "%3a"))
 }
@@ -138,5 +168,17 @@ pub fn debian_suite() -> Result<String> {
         _ => bail!(
             "the guests are made from the machine's Debian sources; this machine is not a Debian release"
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn planned_files_carry_the_epoch_as_apt_writes_it() {
+        let line = "Inst passwd (1:4.13+dfsg1-1+deb12u1 Debian:12.12/oldstable [arm64]) [libc6:arm64 ]";
+        assert_eq!(planned_file(line).as_deref(), Some("passwd_1%3a4.13+dfsg1-1+deb12u1_arm64.deb"));
+        assert_eq!(planned_file("Conf passwd (1 x [arm64])"), None);
     }
 }

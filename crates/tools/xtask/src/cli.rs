@@ -95,6 +95,7 @@ pub fn run() -> Result<ExitCode> {
             install::ensure(&at, install::FOR_UP)?;
             let guests = Guests::open(&at)?;
             guests.small()?;
+            guests.debian()?;
             guests.pi4_tree()?;
             Ok(ExitCode::SUCCESS)
         }

@@ -2,6 +2,7 @@
 //!
 //! Every file is made once; delete `target/bramble/guests` to have them made anew.
 
+mod debian;
 mod initramfs;
 mod kernel;
 mod small;
@@ -9,10 +10,11 @@ mod small;
 use crate::apt::Arm64;
 use crate::run::step;
 use anyhow::{Context, Result};
+use api::host::Boot;
 use std::fs;
 use std::path::Path;
-use system::archive::{nic, vm};
-use system::{ArchiveBuilder, Artifacts};
+use system::archive::{host_disk, image_disk, nic, vm};
+use system::{ArchiveBuilder, Artifacts, HostDisk};
 
 /// The guests of one checkout.
 pub struct Guests<'a> {
@@ -45,17 +47,60 @@ impl<'a> Guests<'a> {
         self.file("small-initrd", |to| small::make(&self.packages, &kernel, to))
     }
 
+    /// Debian's generic kernel and a whole Debian: `debian-kernel`, `debian-initrd`, `debian-root.img`.
+    pub fn debian(&self) -> Result<()> {
+        self.small()?;
+        let kernel = kernel::Kernel::of(&self.packages, "linux-image-arm64")?;
+        self.file("debian-kernel", |to| kernel.copy_image(to))?;
+        self.file("debian-initrd", |to| debian::initramfs(&self.packages, &kernel, to))?;
+        let cloud = kernel::Kernel::of(&self.packages, "linux-image-cloud-arm64")?;
+        self.file("debian-root.img", |to| {
+            debian::root(&self.packages, &self.at.guest("cloud-kernel"), &cloud, to)
+        })
+    }
+
     /// Adds a small guest to `archive`.
     pub fn add_small(&self, archive: &mut ArchiveBuilder, name: &str) -> Result<()> {
         self.small()?;
         let mut small = vm(name, 2, 256);
-        small.boot.kernel = Some(String::from("cloud-kernel"));
-        small.boot.initrd = Some(String::from("small-initrd"));
+        small.boot = self.boot(archive, "cloud-kernel", "small-initrd")?;
         small.boot.command_line = Some(format!("console=ttyAMA0 hostname={name}"));
         small.nics.push(nic());
         archive.vm(small);
-        archive.file("cloud-kernel", &self.at.guest("cloud-kernel"))?;
-        archive.file("small-initrd", &self.at.guest("small-initrd"))
+        Ok(())
+    }
+
+    /// Adds a whole Debian to `archive`, its disk in RAM or (then a disk with the returned settings must be given to
+    /// the machine) one of the host's. What it writes is gone when the machine ends.
+    pub fn add_debian(
+        &self,
+        archive: &mut ArchiveBuilder,
+        name: &str,
+        in_ram: bool,
+    ) -> Result<Option<HostDisk>> {
+        self.debian()?;
+        let mut debian = vm(name, 2, 512);
+        debian.boot = self.boot(archive, "debian-kernel", "debian-initrd")?;
+        debian.boot.command_line = Some(format!("console=ttyAMA0 root=/dev/vda systemd.hostname={name}"));
+        let root = self.at.guest("debian-root.img");
+        let disk = if in_ram {
+            archive.file("debian-root.img", &root)?;
+            debian.disks.push(image_disk("debian-root.img", false));
+            None
+        } else {
+            debian.disks.push(host_disk(name));
+            Some(HostDisk { path: root, serial: name.to_owned(), snapshot: true })
+        };
+        debian.nics.push(nic());
+        archive.vm(debian);
+        Ok(disk)
+    }
+
+    fn boot(&self, archive: &mut ArchiveBuilder, kernel: &str, initrd: &str) -> Result<Boot> {
+        for name in [kernel, initrd] {
+            archive.file(name, &self.at.guest(name))?;
+        }
+        Ok(Boot { kernel: Some(kernel.to_owned()), initrd: Some(initrd.to_owned()), ..Boot::default() })
     }
 
     /// The device tree of a Pi 4, as Debian's kernel package has it.

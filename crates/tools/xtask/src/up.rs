@@ -14,7 +14,7 @@ use anyhow::{Context, Result};
 use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use system::{ArchiveBuilder, Artifacts, Board, MachineConfig};
+use system::{ArchiveBuilder, Artifacts, Board, HostDisk, MachineConfig};
 
 /// Boots a host and stays with it until it ends, or (with `--check`) until it has shown that it works.
 pub fn up(at: &Artifacts, options: &UpOptions) -> Result<ExitCode> {
@@ -25,11 +25,12 @@ pub fn up(at: &Artifacts, options: &UpOptions) -> Result<ExitCode> {
     install::ensure(at, install::FOR_UP)?;
     let image = build::image(at)?;
     let guests = Guests::open(at)?;
-    let archive = archive(&guests, options)?;
+    let (archive, disks) = vms(&guests, options)?;
     let mut config = MachineConfig::new(board, &image, &at.run().join("up.log"));
     config.cpus = cpus;
     config.memory_mib = memory_mib;
     config.append.clone_from(&options.append);
+    config.disks = disks;
     config.uplink = board.has_virtio();
     config.archive = Some(write_archive(at, &archive, "up")?);
     if board == Board::Raspi4b {
@@ -39,17 +40,24 @@ pub fn up(at: &Artifacts, options: &UpOptions) -> Result<ExitCode> {
     if options.check { check::check(&config, &archive, options.json) } else { line::serve(at, &config) }
 }
 
-/// The VMs of `--vm`, else two guests.
-fn archive(guests: &Guests<'_>, options: &UpOptions) -> Result<ArchiveBuilder> {
+/// The VMs of `--vm`, else two Debian guests. In QEMU a Pi has no disk but its RAM, which is enough for one of them
+/// and a small one.
+fn vms(guests: &Guests<'_>, options: &UpOptions) -> Result<(ArchiveBuilder, Vec<HostDisk>)> {
     let mut archive = ArchiveBuilder::new();
+    let mut disks = Vec::new();
     for file in &options.vm {
         archive.append(ArchiveBuilder::from_document(file)?)?;
     }
     if options.vm.is_empty() {
-        guests.add_small(&mut archive, "one")?;
-        guests.add_small(&mut archive, "two")?;
+        let in_ram = !options.board.has_virtio();
+        disks.extend(guests.add_debian(&mut archive, "debian-1", in_ram)?);
+        if in_ram {
+            guests.add_small(&mut archive, "small-2")?;
+        } else {
+            disks.extend(guests.add_debian(&mut archive, "debian-2", in_ram)?);
+        }
     }
-    Ok(archive)
+    Ok((archive, disks))
 }
 
 /// Writes the boot archive of the run called `name`.

@@ -57,14 +57,15 @@ impl Kernel {
     }
 
     /// The modules `wanted` and all that they need, each after what it needs: name and content, not compressed.
-    /// Modules that are built in are left out.
+    /// Modules that are built in are left out, and so is a `?name` that this kernel does not have.
     pub fn modules_in_order(&self, wanted: &[&str]) -> Result<Vec<(String, Vec<u8>)>> {
         let needs = self.needs()?;
         let built_in = fs::read_to_string(self.modules().join("modules.builtin"))?;
         let mut order: Vec<String> = Vec::new();
         for name in wanted {
-            let Some(path) = needs.keys().find(|path| module_name(path) == *name) else {
-                if built_in.lines().any(|line| module_name(line) == *name) {
+            let (name, optional) = name.strip_prefix('?').map_or((*name, false), |name| (name, true));
+            let Some(path) = needs.keys().find(|path| module_name(path) == name) else {
+                if optional || built_in.lines().any(|line| module_name(line) == name) {
                     continue;
                 }
                 bail!("kernel {} has no module {name}", self.release);
