@@ -6,10 +6,13 @@
 
 pub mod addr;
 pub mod arm64_image;
+pub mod cfi;
 pub mod gic;
 pub mod id;
 pub mod mac;
 pub mod pl011;
+pub mod pl031;
+pub mod pl061;
 pub mod psci;
 pub mod virtio;
 
