@@ -5,10 +5,16 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+pub mod flash;
 pub mod pl011;
+pub mod pl031;
+pub mod pl061;
 pub mod psci;
 pub mod timer;
 
+pub use flash::{Flash, Rom};
 pub use pl011::Pl011;
+pub use pl031::Pl031;
+pub use pl061::Pl061;
 pub use psci::Psci;
 pub use timer::Timer;
