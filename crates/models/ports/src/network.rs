@@ -2,7 +2,8 @@
 
 use crate::{GuestMemory, Span};
 
-/// What a sender leaves to be done: the fields of virtio_net_hdr that travel with a frame from guest to guest.
+/// What a sender leaves to be done: the fields of virtio_net_hdr that travel with a frame from guest to guest, and what
+/// the switch adds.
 ///
 /// Source: virtio 1.2, 5.1.6 "Device Operation".
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -19,6 +20,9 @@ pub struct Offload {
     pub checksum_start: u16,
     /// Where the checksum goes, from `checksum_start`.
     pub checksum_offset: u16,
+    /// VLAN id of an IEEE 802.1Q tag that is to be put into the frame, 0 for none. The other fields do not count it.
+    /// Only uplinks get such frames.
+    pub vlan: u16,
 }
 
 /// An Ethernet frame that lies in memory of a guest, or of the host.

@@ -1,5 +1,5 @@
 //! Finishes a frame that its sender left unfinished, for a receiver that takes finished ones only: completes a
-//! checksum, or cuts a TCP frame into segments.
+//! checksum, cuts a TCP frame into segments, puts a VLAN tag in.
 //!
 //! Called by: the receive half, and uplinks without offloads. Calls: `Frame::memory`.
 //! Source: virtio 1.2, 5.1.6.2 (what NEEDS_CSUM and the GSO types ask for); RFC 1071 "Computing the Internet
@@ -14,6 +14,12 @@ use crate::chain::{cut, skip};
 
 /// Ethernet with a tag (18), IPv6 without extensions (40) or IPv4 (60), TCP (60), rounded up.
 const HEADERS_MAX: usize = 160;
+
+/// Both MAC addresses: the tag goes behind them.
+const ADDRESSES: usize = 12;
+
+/// Bytes of an IEEE 802.1Q tag.
+const TAG: usize = 4;
 
 /// The most segments that one frame is cut into, so that a sender can't make a receiver's PE work without measure.
 const SEGMENTS_MAX: u32 = 1024;
@@ -41,24 +47,29 @@ pub struct Unfinishable;
 
 /// Hands the finished frames to `each`, in order, until it says `false`.
 pub fn finish(frame: &Frame<'_>, mut each: impl FnMut(&Piece<'_>) -> bool) -> Result<(), Unfinishable> {
-    if frame.offload.flags & net::HDR_F_NEEDS_CSUM == 0 {
-        if frame.offload.gso_type != net::GSO_NONE {
-            return Err(Unfinishable);
-        }
+    let needs_checksum = frame.offload.flags & net::HDR_F_NEEDS_CSUM != 0;
+    let is_long = frame.offload.gso_type != net::GSO_NONE;
+    if is_long && !needs_checksum {
+        return Err(Unfinishable);
+    }
+    if !needs_checksum && frame.offload.vlan == 0 {
         each(&Piece { lead: &[], from: 0, bytes: frame.bytes });
         return Ok(());
     }
     let mut headers = Headers::read(frame);
-    if frame.offload.gso_type == net::GSO_NONE {
-        headers.complete(frame)?;
-        each(&Piece {
-            lead: headers.get(0, headers.len)?,
-            from: u32::try_from(headers.len).map_err(|_| Unfinishable)?,
-            bytes: frame.bytes.saturating_sub(u32::try_from(headers.len).unwrap_or(u32::MAX)),
-        });
-        return Ok(());
+    if is_long {
+        return Segmentation::new(frame, headers)?.run(frame, &mut each);
     }
-    Segmentation::new(frame, headers)?.run(frame, &mut each)
+    if needs_checksum {
+        headers.complete(frame)?;
+    } else {
+        headers.len = headers.len.min(ADDRESSES);
+    }
+    let from = u32::try_from(headers.len).map_err(|_| Unfinishable)?;
+    let mut tagged = [0; HEADERS_MAX + TAG];
+    let lead = headers.tagged(frame.offload.vlan, &mut tagged)?;
+    each(&Piece { lead, from, bytes: frame.bytes.saturating_sub(from) });
+    Ok(())
 }
 
 /// The first bytes of the frame.
@@ -97,6 +108,25 @@ impl Headers {
         let end = at.checked_add(from.len()).filter(|end| *end <= self.len).ok_or(Unfinishable)?;
         self.bytes.get_mut(at..end).ok_or(Unfinishable)?.copy_from_slice(from);
         Ok(())
+    }
+
+    /// The headers with a tag, if there is one to be put in.
+    fn tagged<'a>(
+        &'a self,
+        vlan: u16,
+        into: &'a mut [u8; HEADERS_MAX + TAG],
+    ) -> Result<&'a [u8], Unfinishable> {
+        let headers = self.get(0, self.len)?;
+        if vlan == 0 {
+            return Ok(headers);
+        }
+        let (addresses, rest) = headers.split_at_checked(ADDRESSES).ok_or(Unfinishable)?;
+        let [high, low] = vlan.to_be_bytes();
+        let tag = [0x81, 0x00, high, low];
+        for (to, from) in into.iter_mut().zip(addresses.iter().chain(&tag).chain(rest)) {
+            *to = *from;
+        }
+        into.get(..headers.len().saturating_add(TAG)).ok_or(Unfinishable)
     }
 
     /// Completes the one checksum: its field holds the sum of the pseudo-header.
@@ -184,7 +214,9 @@ impl Segmentation {
             let last = done.saturating_add(bytes) == payload;
             let from = headers.saturating_add(done);
             self.rewrite(frame, done, bytes, last)?;
-            let piece = Piece { lead: self.headers.get(0, self.headers.len)?, from, bytes };
+            let mut tagged = [0; HEADERS_MAX + TAG];
+            let lead = self.headers.tagged(frame.offload.vlan, &mut tagged)?;
+            let piece = Piece { lead, from, bytes };
             if !each(&piece) || last {
                 return Ok(());
             }

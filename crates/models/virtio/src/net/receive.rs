@@ -95,7 +95,7 @@ impl Receive {
             net::GSO_TCPV6 => agreed(net::F_GUEST_TSO6),
             _ => false,
         };
-        segmentation && (offload.flags == 0 || agreed(net::F_GUEST_CSUM))
+        segmentation && offload.vlan == 0 && (offload.flags == 0 || agreed(net::F_GUEST_CSUM))
     }
 
     /// Copies one piece into as many receive buffers as it takes.

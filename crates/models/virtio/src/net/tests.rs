@@ -157,6 +157,7 @@ fn offloads_travel_along_and_a_long_frame_is_merged_from_buffers() {
         gso_bytes: 1448,
         checksum_start: 34,
         checksum_offset: 16,
+        vlan: 0,
     };
     send(&guest, &a, &mut transmit, offload, &frame);
     let got = received(&guest, &mut receive, &buffers);
@@ -308,6 +309,7 @@ fn tcp(v6: bool, tagged: bool, options: usize, payload: usize, gso_bytes: u16) -
         gso_bytes,
         checksum_start: tcp as u16,
         checksum_offset: 16,
+        vlan: 0,
     };
     Tcp { frame, offload, ip, tcp }
 }
@@ -447,4 +449,26 @@ fn what_cannot_be_finished_is_refused() {
     refused(&|sent| sent.offload.gso_bytes = 2);
     refused(&|sent| sent.offload.gso_bytes = 0);
     refused(&|sent| sent.frame.truncate(40));
+}
+
+#[test]
+fn a_tag_that_the_switch_asks_for_is_put_in() {
+    let guest = Guest::new(1 << 20);
+    let card = card(&guest, Wire::default());
+    let (mut receive, _) = up(&guest, &card, ALL);
+    let buffers = fill(&guest, &mut receive, 60, 1600);
+    let plain = Offload { vlan: 0x123, ..Offload::default() };
+    let checksum = Offload { flags: 1, checksum_start: 20, checksum_offset: 4, ..plain };
+    let sent = tcp(false, false, 0, 3000, 1000);
+    let long = Offload { vlan: 0x123, ..sent.offload };
+    for (frame, offload, pieces) in [(bytes(60), plain, 1), (bytes(60), checksum, 1), (sent.frame, long, 3)] {
+        assert_eq!(give(&guest, &card, &frame, offload), Delivered::Yes);
+        let got = received(&guest, &mut receive, &buffers);
+        assert_eq!(got.len(), pieces);
+        for (_, got) in got {
+            assert_eq!(got[..12], frame[..12]);
+            assert_eq!(got[12..16], [0x81, 0, 1, 0x23]);
+            assert_eq!(got[16..20], frame[12..16]);
+        }
+    }
 }

@@ -127,6 +127,7 @@ impl<S: FrameSink> Transmit<S> {
             gso_bytes: u16::from_le_bytes([g0, g1]),
             checksum_start: u16::from_le_bytes([s0, s1]),
             checksum_offset: u16::from_le_bytes([o0, o1]),
+            vlan: 0,
         };
         let bytes = self.chain.readable_bytes();
         let needs_checksum = offload.flags & net::HDR_F_NEEDS_CSUM != 0;
