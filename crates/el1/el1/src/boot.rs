@@ -57,6 +57,15 @@ pub struct Boot {
     cpu_count: usize,
 }
 
+/// A device of the tree.
+#[derive(Clone, Copy, Debug)]
+pub struct Device {
+    /// Its first range of registers.
+    pub registers: Window,
+    /// Its first interrupt.
+    pub intid: Option<u32>,
+}
+
 /// Why there is no [`Boot`].
 #[derive(Debug)]
 pub enum BootError {
@@ -81,10 +90,12 @@ impl Boot {
         &self.cpus[..self.cpu_count]
     }
 
-    /// The registers of every device that is compatible with `compatible`, in the tree's order.
-    pub fn devices(&'static self, compatible: &str) -> impl Iterator<Item = Window> {
+    /// Every device that is compatible with `compatible`, in the tree's order.
+    pub fn devices(&'static self, compatible: &str) -> impl Iterator<Item = Device> {
         let ram = self.ram.clone();
-        compatible_nodes(self.device_tree, compatible).filter_map(move |node| device(node, 0, &ram))
+        compatible_nodes(self.device_tree, compatible).filter_map(move |node| {
+            Some(Device { registers: device(node, 0, &ram)?, intid: interrupt(node) })
+        })
     }
 
     /// `bytes` bytes at `base`, or `None` where that touches RAM: for addresses that no device tree names.
@@ -205,6 +216,14 @@ fn device(node: FdtNode<'static>, index: usize, ram: &Range<usize>) -> Option<Wi
     let base: u64 = reg.address().ok()?;
     let bytes: u64 = reg.size().ok()?;
     outside(ram, base as usize, bytes as usize)
+}
+
+/// GIC binding: (0: SPI, 1: PPI), number, flags.
+fn interrupt(node: FdtNode<'static>) -> Option<u32> {
+    let property = node.property("interrupts")?;
+    let [kind, number, _] = property.as_prop_encoded_array([1, 1, 1]).ok()?.next()?;
+    let first = if kind.to_int::<u32>().ok()? == 0 { 32 } else { 16 };
+    number.to_int::<u32>().ok()?.checked_add(first)
 }
 
 fn outside(ram: &Range<usize>, base: usize, bytes: usize) -> Option<Window> {

@@ -11,6 +11,7 @@ extern crate alloc;
 
 mod bench;
 mod crew;
+mod devices;
 mod faults;
 mod fp;
 mod harness;
@@ -22,6 +23,7 @@ mod sgi;
 mod timers;
 mod trapped;
 mod virq;
+mod virtio;
 
 use el1::Boot;
 use harness::Report;
@@ -37,6 +39,8 @@ const BEHAVIOURS: &[Behaviour] = &[
     ("faults", faults::run),
     ("fp", fp::run),
     ("trapped", trapped::run),
+    ("devices", devices::run),
+    ("virtio", virtio::run),
     ("virq", virq::run),
     ("sgi", sgi::run),
     ("timers", timers::run),
