@@ -8,7 +8,12 @@ extern crate std;
 
 pub mod board;
 pub mod hardware;
+pub mod led;
+pub mod mailbox;
 #[cfg(any(test, feature = "model"))]
 pub mod model;
 pub mod partition;
+pub mod pm;
+pub mod rng200;
 pub mod sdhci;
+pub mod slot;

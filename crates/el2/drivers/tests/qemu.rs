@@ -11,6 +11,8 @@
 )]
 
 use drivers::hardware::{DeviceAddress, Dma, DmaBuffer, Registers};
+use drivers::mailbox::{Answer, Ask, BoardRevision, Clock, Line, Mailbox, Refusal};
+use drivers::pm::PowerManagement;
 use drivers::sdhci::controller::Quirks;
 use drivers::sdhci::{Config, Sdhci, Trouble};
 use ports::fake::FakeMemory;
@@ -183,6 +185,54 @@ impl Card {
     }
 }
 
+fn firmware(qemu: &Rc<Qemu>, ask: Ask) -> Result<Answer, Refusal> {
+    let device = Device { qemu: qemu.clone(), base: RASPI_MAILBOX };
+    let mut mailbox = Mailbox::new(device, &Memory(qemu.clone()), 1_000_000).unwrap();
+    mailbox.ask(ask)?;
+    loop {
+        mailbox.poll(qemu.now());
+        if let Some(answer) = mailbox.take(ask) {
+            return answer;
+        }
+    }
+}
+
+#[test]
+fn raspi4b_firmware_answers() {
+    let card = Card::new("raspi-mailbox", 64);
+    let qemu = raspi4b(&card.drive("sd", ""));
+    let revision = BoardRevision(firmware(&qemu, Ask::BoardRevision).unwrap().low);
+    assert_eq!((revision.model(), revision.mebibytes()), (Some("4B"), 2048));
+    assert!(firmware(&qemu, Ask::MacAddress).unwrap().mac_address().is_some());
+    assert_eq!(firmware(&qemu, Ask::Temperature).unwrap().low, 25_000);
+    for ask in [
+        Ask::FirmwareRevision,
+        Ask::BoardSerial,
+        Ask::Throttled,
+        Ask::ClockRate(Clock::Emmc2),
+        Ask::SetLine(Line::SdSignals1V8, true),
+        Ask::Line(Line::SdPower),
+    ] {
+        println!("{ask:?}: {:x?}", firmware(&qemu, ask));
+    }
+}
+
+#[test]
+fn raspi4b_is_switched_off() {
+    let card = Card::new("raspi-off", 64);
+    let qemu = raspi4b(&card.drive("sd", ""));
+    let mut pm = PowerManagement::new(Device { qemu: qemu.clone(), base: RASPI_PM });
+    println!("{:?}", pm.reset_reason());
+    pm.pet(15);
+    pm.stop();
+    assert!(!pm.is_running());
+    assert!(qemu.child.borrow_mut().try_wait().unwrap().is_none());
+    // QEMU ends when the register is written; the answer to the write may be lost.
+    let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| pm.power_off()));
+    drop(ended);
+    assert!(qemu.child.borrow_mut().wait().unwrap().success());
+}
+
 type Driver = Sdhci<Device, Memory>;
 
 fn driver(qemu: &Rc<Qemu>, base: u64, quirks: Quirks) -> Driver {
@@ -251,6 +301,8 @@ fn exercise(qemu: &Rc<Qemu>, driver: &mut Driver, card: &Card, bytes: usize, sec
 
 const RASPI_EMMC: u64 = 0xfe30_0000;
 const RASPI_EMMC2: u64 = 0xfe34_0000;
+const RASPI_MAILBOX: u64 = 0xfe00_b880;
+const RASPI_PM: u64 = 0xfe10_0000;
 const RASPI_RAM: u64 = 0x1000_0000;
 const ARASAN: Quirks =
     Quirks { no_card_detect: true, no_capabilities: true, no_high_speed_bit: true, board_power: false };

@@ -13,6 +13,9 @@
     reason = "models are test equipment: what they meet wrongly must stop the test"
 )]
 
+pub mod mailbox;
 pub mod memory;
+pub mod pm;
+pub mod rng200;
 pub mod sd_card;
 pub mod sdhci;
