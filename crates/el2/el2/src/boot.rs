@@ -1,0 +1,326 @@
+//! Guards: the first instructions: image header, relocation, the machine's memory, and the way to `K::boot`.
+//!
+//! Entered at EL2 with the MMU off and x0 = device tree (Linux `booting.rst`). Until the MMU is on nothing here may use
+//! the heap, a lock or an atomic: exclusives need cacheable memory.
+
+use crate::mmu::{self, Kind, Tables};
+use crate::vcpu::Kernel;
+use crate::{cache, memory, pe};
+use alloc::boxed::Box;
+use core::arch::global_asm;
+use drivers::board::{Board, BoardError, PaRange};
+use specs::Pa;
+use spin::Once;
+
+global_asm!(
+    r#"
+    .pushsection .head, "ax"
+    .globl bramble_head
+bramble_head:
+    b bramble_start
+    .long 0
+    .quad 0                     // text_offset
+    .quad __image_bytes
+    .quad 0xa                   // little-endian, 4 KiB pages, anywhere
+    .quad 0, 0, 0
+    .ascii "ARM\x64"
+    .long 0
+    .popsection
+
+    .pushsection .text.boot, "ax"
+bramble_start:
+    msr daifset, #0xf
+    mov x19, x0
+    adrp x2, __bss_start
+    add x2, x2, :lo12:__bss_start
+    adrp x3, __bss_end
+    add x3, x3, :lo12:__bss_end
+1:  cmp x2, x3
+    b.hs 2f
+    stp xzr, xzr, [x2], #16
+    b 1b
+2:  adrp x2, __stack_top
+    add x2, x2, :lo12:__stack_top
+    mov sp, x2
+    adrp x4, bramble_head
+    add x4, x4, :lo12:bramble_head
+    adrp x2, __rela_start
+    add x2, x2, :lo12:__rela_start
+    adrp x3, __rela_end
+    add x3, x3, :lo12:__rela_end
+3:  cmp x2, x3
+    b.hs 4f
+    ldp x5, x6, [x2], #16
+    ldr x7, [x2], #8
+    cmp x6, #1027               // R_AARCH64_RELATIVE
+    b.ne 3b
+    add x7, x7, x4
+    str x7, [x5, x4]
+    b 3b
+    // What was written with the caches off: no stale line may hide it later.
+4:  adrp x2, __data_start
+    add x2, x2, :lo12:__data_start
+    adrp x3, __image_end
+    add x3, x3, :lo12:__image_end
+5:  dc ivac, x2
+    add x2, x2, #32
+    cmp x2, x3
+    b.lo 5b
+    dsb sy
+    mov x29, xzr
+    mov x30, xzr
+    mov x0, x19
+    b bramble_boot
+
+    // x0 is anything. The mailbox says which PE is meant.
+    .globl bramble_secondary
+bramble_secondary:
+    msr daifset, #0xf
+    adrp x1, bramble_mailbox
+    add x1, x1, :lo12:bramble_mailbox
+    mrs x2, mpidr_el1
+    mov x3, #0xffffff
+    movk x3, #0xff, lsl #32
+    and x2, x2, x3
+    ldr x3, [x1]
+    cmp x2, x3
+    b.ne 7f
+    mrs x2, CurrentEL
+    cmp x2, #8
+    b.ne 7f
+    ldp x2, x3, [x1, #8]
+    ldp x4, x5, [x1, #24]
+    msr ttbr0_el2, x2
+    msr mair_el2, x3
+    msr tcr_el2, x4
+    msr tpidr_el2, xzr
+    tlbi alle2
+    ic iallu
+    dsb sy
+    isb
+    msr sctlr_el2, x5
+    isb
+    ldr x2, [x1, #40]
+    mov sp, x2
+    mov x29, xzr
+    mov x30, xzr
+    ldr x3, [x1, #48]
+    ldr x0, [x1, #56]
+    ldr x1, [x1, #64]
+    br x3
+7:  wfe
+    b 7b
+    .popsection
+    "#
+);
+
+unsafe extern "C" {
+    static bramble_head: u8;
+    static __text_end: u8;
+    static __data_start: u8;
+    static __image_end: u8;
+}
+
+/// What the boot PE hands to the kernel.
+#[derive(Debug)]
+pub struct Machine {
+    /// The board as its device tree describes it.
+    pub board: &'static Board,
+    /// The boot archive in memory, if the boot loader gave one.
+    pub archive: Option<PaRange>,
+    /// Physical counter at entry.
+    pub entered_at: u64,
+    /// Bytes of the image in memory, tables, stacks and BSS included.
+    pub image_bytes: u64,
+}
+
+static BOARD: Once<&'static Board> = Once::new();
+
+/// Whether a range touches RAM: such a range is no device.
+pub(crate) fn is_ram(range: PaRange) -> bool {
+    let Some(board) = BOARD.get() else { return true };
+    board.memory.iter().any(|ram| range.start < ram.end() && ram.start < range.end())
+}
+
+/// A device tree larger than this is not believed.
+const MAX_DEVICE_TREE_BYTES: usize = 2 << 20;
+
+/// The way from the first instructions to the kernel.
+///
+/// # Safety
+/// Called once, by the boot code only, with what the boot loader left in x0.
+pub unsafe fn boot<K: Kernel>(device_tree: *const u8) -> ! {
+    let entered_at = crate::regs::counter();
+    if crate::regs::current_el() != 2 {
+        stop("entered at EL1, not EL2: start QEMU with -M virt,virtualization=on; on a Pi remove any arm_64bit or armstub setting that leaves EL2");
+    }
+    crate::regs::write!("tpidr_el2", 0);
+    crate::regs::write!("vbar_el2", crate::vectors::table());
+    let mut board = Board::default();
+    // SAFETY: memory that the boot loader says holds a device tree is only read, within the size it states.
+    let blob = unsafe { device_tree_at(device_tree) };
+    if let Err(error) = board.read(blob) {
+        stop(match error {
+            BoardError::NoDeviceTree => "x0 holds no valid device tree: on raspi4b give -dtb FILE",
+            BoardError::NoMemory => "the device tree names no memory",
+            BoardError::NoPe => "the device tree names no PE",
+        });
+    }
+    let image = image_range();
+    let tree = PaRange { start: Pa(device_tree as u64), bytes: blob.len() as u64 };
+    let free = free_ranges(&board, image, tree);
+    let mut tables = Tables::new();
+    map_image(&mut tables);
+    for ram in &board.memory {
+        tables.map_same(*ram, Kind::Data);
+    }
+    // SAFETY: image and RAM are mapped, the boot stack with the image's data.
+    unsafe { tables.turn_on() };
+    for range in &free {
+        // SAFETY: the range is RAM that neither the image, the device tree, the archive nor a reservation uses.
+        unsafe { memory::give(*range) };
+    }
+    let board: &'static Board = Box::leak(Box::new(board));
+    BOARD.call_once(|| board);
+    let archive = board.initrd.filter(|archive| holds(board, *archive));
+    let machine = Machine { board, archive, entered_at, image_bytes: image.bytes };
+    let host: &'static K::Host = Box::leak(Box::new(K::boot(machine)));
+    pe::run_boot_pe::<K>(host, &board.pes, board.psci_by_smc)
+}
+
+/// Whether a range lies in RAM.
+fn holds(board: &Board, range: PaRange) -> bool {
+    board.memory.iter().any(|ram| range.start >= ram.start && range.end() <= ram.end())
+}
+
+/// # Safety
+/// `at` is null, or points to memory that may be read.
+unsafe fn device_tree_at<'a>(at: *const u8) -> &'a [u8] {
+    if at.is_null() || !(at as usize).is_multiple_of(8) {
+        return &[];
+    }
+    // SAFETY: the caller's promise; the header's first two words.
+    let (magic, bytes) = unsafe { (at.cast::<u32>().read_volatile(), at.cast::<u32>().add(1).read_volatile()) };
+    let bytes = u32::from_be(bytes) as usize;
+    if u32::from_be(magic) != 0xd00d_feed || bytes > MAX_DEVICE_TREE_BYTES {
+        return &[];
+    }
+    // SAFETY: the caller's promise, within the size that the header states.
+    unsafe { core::slice::from_raw_parts(at, bytes) }
+}
+
+fn image_range() -> PaRange {
+    let (start, end) = (&raw const bramble_head as u64, &raw const __image_end as u64);
+    PaRange { start: Pa(start), bytes: end - start }
+}
+
+fn map_image(tables: &mut Tables) {
+    let range = |from: *const u8, to: *const u8| PaRange { start: Pa(from as u64), bytes: to as u64 - from as u64 };
+    tables.map_same(range(&raw const bramble_head, &raw const __text_end), Kind::Code);
+    tables.map_same(range(&raw const __text_end, &raw const __data_start), Kind::Constant);
+    tables.map_same(range(&raw const __data_start, &raw const __image_end), Kind::Data);
+}
+
+type Ranges = drivers::board::Ranges;
+
+/// RAM minus everything that is spoken for.
+fn free_ranges(board: &Board, image: PaRange, tree: PaRange) -> Ranges {
+    let mut free = Ranges::new();
+    for ram in &board.memory {
+        let _ = free.push(*ram);
+    }
+    let first_page = PaRange { start: Pa(0), bytes: 4096 };
+    let taken = board.reserved.iter().copied().chain([image, tree, first_page]).chain(board.initrd);
+    for hole in taken {
+        let start = hole.start.0 & !4095;
+        let end = hole.end().0.next_multiple_of(4096);
+        let mut rest = Ranges::new();
+        for range in &free {
+            let (from, to) = (range.start.0, range.end().0);
+            for (a, b) in [(from, to.min(start)), (from.max(end), to)] {
+                if a < b {
+                    let _ = rest.push(PaRange { start: Pa(a), bytes: b - a });
+                }
+            }
+        }
+        free = rest;
+    }
+    free
+}
+
+/// Says why the machine can't be taken over, on the consoles that boards of the known kinds have, and stops.
+fn stop(why: &str) -> ! {
+    // Without a device tree the place of the image tells the board: QEMU's virt has no RAM below 1 GiB, a Pi loads there.
+    let pi = (&raw const bramble_head as u64) < 0x4000_0000;
+    let put = |byte: u8| {
+        if pi {
+            // SAFETY: registers of the BCM2711, mini UART and PL011; with the MMU off any address may be written.
+            unsafe {
+                crate::mmio::store32(0xfe21_5040, u32::from(byte));
+                crate::mmio::store32(0xfe20_1000, u32::from(byte));
+            }
+        } else {
+            // SAFETY: the PL011 of QEMU's virt board, likewise.
+            unsafe { crate::mmio::store32(0x0900_0000, u32::from(byte)) };
+        }
+    };
+    for byte in "bramble: can't start: ".bytes().chain(why.bytes()).chain("\r\n".bytes()) {
+        put(byte);
+    }
+    loop {
+        crate::regs::instruction!("wfe");
+    }
+}
+
+/// PSCI CPU_ON by SMC; the caller's board has PSCI by SMC.
+pub(crate) fn psci_cpu_on(mpidr: u64, entry: u64) -> i64 {
+    smc(0xc400_0003, mpidr, entry)
+}
+
+/// PSCI SYSTEM_OFF or SYSTEM_RESET, where the board has PSCI by SMC; returns where it has not.
+pub fn psci_system(reset: bool) {
+    if BOARD.get().is_some_and(|board| board.psci_by_smc) {
+        smc(if reset { 0x8400_0009 } else { 0x8400_0008 }, 0, 0);
+    }
+}
+
+fn smc(function: u64, first: u64, second: u64) -> i64 {
+    let result: i64;
+    // SAFETY: an SMC by the calling convention (DEN0028): x0–x17 may change, memory does not. Only boards whose device
+    // tree says PSCI by SMC get here: elsewhere SMC is undefined.
+    unsafe {
+        core::arch::asm!("smc #0", inout("x0") function => result, inout("x1") first => _, inout("x2") second => _,
+            inout("x3") 0u64 => _, clobber_abi("C"), options(nostack))
+    };
+    result
+}
+
+/// Releases a PE from its spin table.
+pub(crate) fn release(at: Pa, entry: u64) {
+    if !at.is_aligned(8) || !is_ram(PaRange { start: at, bytes: 8 }) {
+        return;
+    }
+    // SAFETY: a release word lies in RAM that `free_ranges` kept back: the first page, or reserved memory. The PE spins
+    // on it with its MMU off, so it is cleaned.
+    unsafe { (at.0 as *mut u64).write_volatile(entry) };
+    cache::clean_and_invalidate_to_poc(at.0 as usize, 8);
+    crate::regs::instruction!("sev");
+}
+
+/// Bytes of EL2's own: image and heap.
+pub fn own_bytes() -> u64 {
+    image_range().bytes + crate::heap::bytes() as u64
+}
+
+/// Where code lies: for backtraces.
+pub fn code_range() -> (u64, u64) {
+    (&raw const bramble_head as u64, &raw const __text_end as u64)
+}
+
+/// Whether a word at `at` may be read for a backtrace: a stack of EL2's, or the image's data.
+pub fn is_stack(at: u64) -> bool {
+    at.is_multiple_of(8) && (mmu::is_stack(at) || {
+        let image = image_range();
+        at >= image.start.0 && at + 8 <= image.end().0
+    })
+}

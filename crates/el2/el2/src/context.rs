@@ -1,0 +1,195 @@
+//! Guards: the EL1 context of a vCPU: system registers, timer, FP/SIMD. Moved at a switch, never at an exit.
+//!
+//! Erratum 1319367 / 1165522: while the stage-1 and stage-2 registers are mixed, EPD0 and EPD1 of TCR_EL1 keep the PE
+//! from walking (docs/errata.md).
+//! Source: Arm ARM (DDI 0487), D19 "AArch64 System Register Descriptions".
+
+use crate::regs::{instruction, read, write};
+use core::arch::global_asm;
+
+/// EPD0 and EPD1: no stage-1 walks at EL1&0.
+const NO_WALKS: u64 = 1 << 7 | 1 << 23;
+
+macro_rules! context {
+    ($($field:ident $register:literal,)*) => {
+        /// System registers that a guest owns, apart from TCR_EL1.
+        #[derive(Clone, Debug, Default)]
+        #[repr(C)]
+        struct Registers { $($field: u64,)* }
+
+        impl Registers {
+            #[inline(always)]
+            fn save(&mut self) {
+                $(self.$field = read!($register);)*
+            }
+
+            #[inline(always)]
+            fn load(&self) {
+                $(write!($register, self.$field);)*
+            }
+        }
+    };
+}
+
+context! {
+    sctlr "sctlr_el1",
+    ttbr0 "ttbr0_el1",
+    ttbr1 "ttbr1_el1",
+    mair "mair_el1",
+    amair "amair_el1",
+    vbar "vbar_el1",
+    cpacr "cpacr_el1",
+    esr "esr_el1",
+    far "far_el1",
+    afsr0 "afsr0_el1",
+    afsr1 "afsr1_el1",
+    contextidr "contextidr_el1",
+    tpidr_el0 "tpidr_el0",
+    tpidrro_el0 "tpidrro_el0",
+    tpidr_el1 "tpidr_el1",
+    sp_el0 "sp_el0",
+    sp_el1 "sp_el1",
+    elr_el1 "elr_el1",
+    spsr_el1 "spsr_el1",
+    par "par_el1",
+    cntkctl "cntkctl_el1",
+    csselr "csselr_el1",
+    elr_el2 "elr_el2",
+    spsr_el2 "spsr_el2",
+    vmpidr "vmpidr_el2",
+    cntvoff "cntvoff_el2",
+    cntv_cval "cntv_cval_el0",
+}
+
+/// SCTLR_EL1 at reset: RES1 bits of Armv8.0, MMU and caches off.
+const SCTLR_RESET: u64 = 0x30d0_0800;
+/// SPSR_EL2 for a first instruction: EL1h, DAIF masked.
+const SPSR_RESET: u64 = 0x3c5;
+
+/// Everything of a vCPU that lives in hardware while it is loaded, list registers aside.
+#[derive(Clone, Debug)]
+#[repr(C, align(16))]
+pub(crate) struct Context {
+    fp: [u128; 32],
+    fpcr: u64,
+    fpsr: u64,
+    registers: Registers,
+    tcr: u64,
+    cntv_ctl: u64,
+    vttbr: u64,
+    hcr: u64,
+}
+
+impl Context {
+    pub(crate) fn new(entry: u64, vmpidr: u64, vttbr: u64, hcr: u64, counter_offset: u64) -> Self {
+        let registers = Registers {
+            sctlr: SCTLR_RESET,
+            elr_el2: entry,
+            spsr_el2: SPSR_RESET,
+            vmpidr,
+            cntvoff: counter_offset,
+            ..Registers::default()
+        };
+        Self { fp: [0; 32], fpcr: 0, fpsr: 0, registers, tcr: 0, cntv_ctl: 0, vttbr, hcr }
+    }
+
+    /// The virtual timer's compare value as a value of the physical counter, if it is enabled and not masked.
+    pub(crate) fn timer_deadline(&self) -> Option<u64> {
+        (self.cntv_ctl & 3 == 1).then(|| self.registers.cntv_cval.wrapping_add(self.registers.cntvoff))
+    }
+
+    #[inline(always)]
+    pub(crate) fn save(&mut self) {
+        self.cntv_ctl = read!("cntv_ctl_el0");
+        write!("cntv_ctl_el0", 0);
+        self.tcr = read!("tcr_el1");
+        self.registers.save();
+        self.hcr = read!("hcr_el2");
+        if read!("cptr_el2") & CPTR_TRAP_FP == 0 {
+            // SAFETY: `fp` holds 32 registers of 16 bytes, 16-byte aligned.
+            unsafe { bramble_save_fp(self.fp.as_mut_ptr()) };
+            self.fpcr = read!("fpcr");
+            self.fpsr = read!("fpsr");
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn load(&self, fp_is_live: bool) {
+        write!("tcr_el1", self.tcr | NO_WALKS);
+        instruction!("isb");
+        write!("vttbr_el2", self.vttbr);
+        write!("hcr_el2", self.hcr);
+        self.registers.load();
+        instruction!("isb");
+        write!("tcr_el1", self.tcr);
+        write!("cntv_ctl_el0", self.cntv_ctl);
+        write!("cptr_el2", if fp_is_live { CPTR } else { CPTR | CPTR_TRAP_FP });
+    }
+
+    #[inline(never)]
+    pub(crate) fn load_fp(&self) {
+        write!("cptr_el2", CPTR);
+        instruction!("isb");
+        // SAFETY: as in `save`.
+        unsafe { bramble_load_fp(self.fp.as_ptr()) };
+        write!("fpcr", self.fpcr);
+        write!("fpsr", self.fpsr);
+    }
+}
+
+/// CPTR_EL2 without VHE: RES1 bits, SVE (TZ) and SME (TSM) trapped, trace trapped (TTA).
+pub(crate) const CPTR: u64 = 0x33ff & !CPTR_TRAP_FP | 1 << 8 | 1 << 12 | 1 << 20;
+/// CPTR_EL2.TFP.
+const CPTR_TRAP_FP: u64 = 1 << 10;
+
+unsafe extern "C" {
+    fn bramble_save_fp(to: *mut u128);
+    fn bramble_load_fp(from: *const u128);
+}
+
+global_asm!(
+    r#"
+    .pushsection .text.fp, "ax"
+    .arch armv8-a+fp+simd
+    .globl bramble_save_fp
+bramble_save_fp:
+    stp q0, q1, [x0, #0]
+    stp q2, q3, [x0, #32]
+    stp q4, q5, [x0, #64]
+    stp q6, q7, [x0, #96]
+    stp q8, q9, [x0, #128]
+    stp q10, q11, [x0, #160]
+    stp q12, q13, [x0, #192]
+    stp q14, q15, [x0, #224]
+    stp q16, q17, [x0, #256]
+    stp q18, q19, [x0, #288]
+    stp q20, q21, [x0, #320]
+    stp q22, q23, [x0, #352]
+    stp q24, q25, [x0, #384]
+    stp q26, q27, [x0, #416]
+    stp q28, q29, [x0, #448]
+    stp q30, q31, [x0, #480]
+    ret
+    .globl bramble_load_fp
+bramble_load_fp:
+    ldp q0, q1, [x0, #0]
+    ldp q2, q3, [x0, #32]
+    ldp q4, q5, [x0, #64]
+    ldp q6, q7, [x0, #96]
+    ldp q8, q9, [x0, #128]
+    ldp q10, q11, [x0, #160]
+    ldp q12, q13, [x0, #192]
+    ldp q14, q15, [x0, #224]
+    ldp q16, q17, [x0, #256]
+    ldp q18, q19, [x0, #288]
+    ldp q20, q21, [x0, #320]
+    ldp q22, q23, [x0, #352]
+    ldp q24, q25, [x0, #384]
+    ldp q26, q27, [x0, #416]
+    ldp q28, q29, [x0, #448]
+    ldp q30, q31, [x0, #480]
+    ret
+    .arch armv8-a
+    .popsection
+    "#
+);

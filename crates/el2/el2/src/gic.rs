@@ -1,0 +1,155 @@
+//! Guards: the physical GIC and the virtual interface's hardware (list registers).
+//!
+//! GICv2 (GIC-400) and GICv3; which one is found in the device tree, once. EOImode is 1: EL2 drops the priority, and
+//! who handles the interrupt deactivates it: the guest for its own timer (HW bit), EL2 for all others.
+//! Source: IHI 0048 "GICv2", IHI 0069 "GICv3 and GICv4".
+
+mod v2;
+mod v3;
+
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use drivers::board::{GicNode, MAX_PES, PaRange};
+use specs::{Intid, Pa, PeId};
+
+pub use v2::ListRegistersV2;
+pub use v3::ListRegistersV3;
+
+/// The SGI by which one PE asks another to look at its work.
+pub const KICK: Intid = Intid(0);
+/// PPI of the maintenance interrupt (BSA, table of PPIs).
+pub const MAINTENANCE: Intid = Intid(25);
+/// PPI of the EL2 physical timer.
+pub const HYP_TIMER: Intid = Intid(26);
+/// PPI of the virtual timer.
+pub const VIRTUAL_TIMER: Intid = Intid(27);
+
+static IS_V3: AtomicBool = AtomicBool::new(false);
+/// How each PE is addressed by an SGI: its affinity (v3) or its mask (v2).
+static TARGETS: [AtomicU64; MAX_PES] = [const { AtomicU64::new(0) }; MAX_PES];
+
+/// Whether the GIC is a GICv3.
+#[inline(always)]
+pub fn is_v3() -> bool {
+    IS_V3.load(Ordering::Relaxed)
+}
+
+/// The list-register state of a vCPU that is not loaded.
+#[derive(Clone, Debug)]
+pub(crate) enum VirtualState {
+    V2(v2::Saved),
+    V3(v3::Saved),
+}
+
+impl VirtualState {
+    pub(crate) fn new() -> Self {
+        if is_v3() { Self::V3(v3::Saved::default()) } else { Self::V2(v2::Saved::default()) }
+    }
+}
+
+#[inline(always)]
+pub(crate) fn save(state: &mut VirtualState) {
+    match state {
+        VirtualState::V3(saved) => saved.save(),
+        VirtualState::V2(saved) => saved.save(),
+    }
+}
+
+#[inline(always)]
+pub(crate) fn load(state: &mut VirtualState) {
+    match state {
+        VirtualState::V3(saved) => saved.load(),
+        VirtualState::V2(saved) => saved.load(),
+    }
+}
+
+/// Sets the Distributor up; on the boot PE. `Err` names what is missing.
+pub fn start(node: Option<GicNode>) -> Result<(), &'static str> {
+    match node {
+        Some(GicNode::V2 { gicd, gicc, gich, gicv }) => {
+            for range in [gicd, gicc, gich] {
+                map(range)?;
+            }
+            v2::start(gicd.start, gicc.start, gich.start, gicv);
+        }
+        Some(GicNode::V3 { gicd, gicr }) => {
+            map(gicd)?;
+            map(gicr)?;
+            v3::start(gicd.start, gicr);
+            IS_V3.store(true, Ordering::Relaxed);
+        }
+        None => return Err("the device tree names no GICv2 or GICv3"),
+    }
+    Ok(())
+}
+
+fn map(range: PaRange) -> Result<(), &'static str> {
+    if crate::mmu::map_device(range) { Ok(()) } else { Err("a GIC frame wraps the address space") }
+}
+
+/// Sets this PE's interface up.
+pub(crate) fn start_pe(pe: PeId) {
+    let target = if is_v3() { v3::start_pe() } else { v2::start_pe() };
+    if let Some(slot) = TARGETS.get(usize::from(pe.0)) {
+        slot.store(target, Ordering::Release);
+    }
+}
+
+/// An acknowledged interrupt, to be ended. On GICv2 it names the PE that sent an SGI, too.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub struct Acknowledged(u32);
+
+impl Acknowledged {
+    /// Its INTID, or none if nothing was pending.
+    #[inline(always)]
+    pub fn intid(self) -> Option<Intid> {
+        let intid = self.0 & if is_v3() { 0xff_ffff } else { 0x3ff };
+        if intid < 1020 || intid >= 8192 { Some(Intid(intid)) } else { None }
+    }
+}
+
+/// Acknowledges the next pending interrupt, which is active then.
+#[inline(always)]
+pub fn acknowledge() -> Acknowledged {
+    Acknowledged(if is_v3() { v3::acknowledge() } else { v2::acknowledge() })
+}
+
+/// Drops the running priority: others may come.
+#[inline(always)]
+pub fn drop_priority(interrupt: Acknowledged) {
+    if is_v3() { v3::drop_priority(interrupt.0) } else { v2::drop_priority(interrupt.0) }
+}
+
+/// Ends an interrupt that EL2 handled.
+#[inline(always)]
+pub fn deactivate(interrupt: Acknowledged) {
+    if is_v3() { v3::deactivate(interrupt.0) } else { v2::deactivate(interrupt.0) }
+}
+
+/// Sends [`KICK`] to a PE, after all stores before.
+pub fn kick(pe: PeId) {
+    let Some(target) = TARGETS.get(usize::from(pe.0)) else { return };
+    let target = target.load(Ordering::Acquire);
+    crate::regs::dsb_ishst();
+    if is_v3() { v3::send_sgi(KICK.0, target) } else { v2::send_sgi(KICK.0, target) }
+}
+
+/// Routes an SPI of a host device to this PE and enables it.
+pub fn enable_spi(intid: Intid, pe: PeId) {
+    let target = TARGETS.get(usize::from(pe.0)).map_or(0, |target| target.load(Ordering::Acquire));
+    if intid.is_private() || intid.0 >= 1020 {
+        return;
+    }
+    if is_v3() { v3::enable_spi(intid.0, target) } else { v2::enable_spi(intid.0, target) }
+}
+
+/// Sets or clears the physical active state of the virtual timer's PPI on this PE: it goes with the vCPU whose list
+/// register is live (HW bit), or the next vCPU's timer would never fire.
+pub fn set_timer_active(active: bool) {
+    if is_v3() { v3::set_active(VIRTUAL_TIMER.0, active) } else { v2::set_active(VIRTUAL_TIMER.0, active) }
+}
+
+/// Where the hardware's virtual CPU interface is, on GICv2: guests have it mapped.
+pub fn virtual_interface() -> Option<Pa> {
+    (!is_v3()).then(v2::virtual_interface)
+}

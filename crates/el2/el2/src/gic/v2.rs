@@ -1,0 +1,202 @@
+//! GICv2: Distributor, CPU interface, virtual interface control (IHI 0048, 4 and 5).
+
+use crate::mmio::{load32, store32};
+use core::sync::atomic::{AtomicU64, Ordering};
+use drivers::board::PaRange;
+use specs::Pa;
+
+static GICD: AtomicU64 = AtomicU64::new(0);
+static GICC: AtomicU64 = AtomicU64::new(0);
+static GICH: AtomicU64 = AtomicU64::new(0);
+static GICV: AtomicU64 = AtomicU64::new(0);
+
+const HCR: u64 = 0x00;
+const VTR: u64 = 0x04;
+const VMCR: u64 = 0x08;
+const ELRSR0: u64 = 0x30;
+const ELRSR1: u64 = 0x34;
+const APR: u64 = 0xf0;
+const LR0: u64 = 0x100;
+const LISTS: usize = 64;
+
+#[inline(always)]
+fn set(frame: &AtomicU64, offset: u64, value: u32) {
+    // SAFETY: the frame was mapped by `super::start`; offsets are inside its first 4 KiB (GICC_DIR: 8 KiB).
+    unsafe { store32(frame.load(Ordering::Relaxed) + offset, value) };
+}
+
+#[inline(always)]
+fn get(frame: &AtomicU64, offset: u64) -> u32 {
+    // SAFETY: as in `set`.
+    unsafe { load32(frame.load(Ordering::Relaxed) + offset) }
+}
+
+pub(super) fn start(gicd: Pa, gicc: Pa, gich: Pa, gicv: PaRange) {
+    for (frame, at) in [(&GICD, gicd), (&GICC, gicc), (&GICH, gich), (&GICV, gicv.start)] {
+        frame.store(at.0, Ordering::Relaxed);
+    }
+    let lines = u64::from(get(&GICD, 4) & 31) + 1;
+    set(&GICD, 0, 0);
+    for word in 1..lines {
+        set(&GICD, 0x180 + 4 * word, !0);
+        set(&GICD, 0x380 + 4 * word, !0);
+        for byte in 0..8 {
+            set(&GICD, 0x400 + 32 * word + 4 * byte, 0x8080_8080);
+        }
+    }
+    set(&GICD, 0, 1);
+}
+
+pub(super) fn start_pe() -> u64 {
+    set(&GICD, 0x180, !0);
+    set(&GICD, 0x380, !0);
+    for word in 0..8 {
+        set(&GICD, 0x400 + 4 * word, 0x8080_8080);
+    }
+    set(&GICD, 0x100, 1 | 1 << 25 | 1 << 26 | 1 << 27);
+    set(&GICC, 4, 0xff);
+    set(&GICC, 0, 1 | 1 << 9); // enable, EOImode
+    set(&GICH, HCR, 1);
+    // GICD_ITARGETSR0 reads as this PE's own mask in each byte.
+    u64::from(get(&GICD, 0x800) & 0xff)
+}
+
+/// INTID, and for an SGI who sent it: the same value ends it.
+#[inline(always)]
+pub(super) fn acknowledge() -> u32 {
+    get(&GICC, 0xc)
+}
+
+#[inline(always)]
+pub(super) fn drop_priority(iar: u32) {
+    set(&GICC, 0x10, iar);
+}
+
+#[inline(always)]
+pub(super) fn deactivate(iar: u32) {
+    set(&GICC, 0x1000, iar);
+}
+
+pub(super) fn send_sgi(intid: u32, target: u64) {
+    set(&GICD, 0xf00, (target as u32 & 0xff) << 16 | intid);
+}
+
+pub(super) fn enable_spi(intid: u32, target: u64) {
+    // Byte registers, written as the word that holds them.
+    let word = 0x800 + u64::from(intid & !3);
+    let shift = 8 * (intid & 3);
+    set(&GICD, word, get(&GICD, word) & !(0xff << shift) | (target as u32 & 0xff) << shift);
+    set(&GICD, 0x100 + 4 * u64::from(intid / 32), 1 << (intid % 32));
+}
+
+pub(super) fn set_active(intid: u32, active: bool) {
+    set(&GICD, if active { 0x300 } else { 0x380 }, 1 << intid);
+}
+
+pub(super) fn virtual_interface() -> Pa {
+    Pa(GICV.load(Ordering::Relaxed))
+}
+
+/// The list registers of this PE: GICH_LR<n>.
+#[derive(Debug, Default)]
+pub struct ListRegistersV2(());
+
+impl ListRegistersV2 {
+    /// The registers of the PE that runs this.
+    #[inline(always)]
+    pub fn here() -> Self {
+        Self(())
+    }
+
+    /// How many there are.
+    #[inline(always)]
+    pub fn count(&self) -> usize {
+        (get(&GICH, VTR) & 63) as usize + 1
+    }
+
+    /// Reads one.
+    #[inline(always)]
+    pub fn get(&self, index: usize) -> u64 {
+        u64::from(get(&GICH, LR0 + 4 * (index as u64 & 63)))
+    }
+
+    /// Writes one.
+    #[inline(always)]
+    pub fn set(&mut self, index: usize, value: u64) {
+        set(&GICH, LR0 + 4 * (index as u64 & 63), value as u32);
+    }
+
+    /// GICH_ELRSR: a bit for each register that holds no interrupt.
+    #[inline(always)]
+    pub fn empty(&self) -> u64 {
+        let low = u64::from(get(&GICH, ELRSR0));
+        if self.count() > 32 { low | u64::from(get(&GICH, ELRSR1)) << 32 } else { low }
+    }
+
+    /// GICH_HCR.
+    #[inline(always)]
+    pub fn control(&self) -> u64 {
+        u64::from(get(&GICH, HCR))
+    }
+
+    /// Sets GICH_HCR.
+    #[inline(always)]
+    pub fn set_control(&mut self, value: u64) {
+        set(&GICH, HCR, value as u32);
+    }
+
+    /// GICH_VMCR.
+    pub fn vmcr(&self) -> u64 {
+        u64::from(get(&GICH, VMCR))
+    }
+}
+
+/// A vCPU's virtual interface while it is not loaded.
+#[derive(Clone, Debug)]
+pub(crate) struct Saved {
+    vmcr: u32,
+    active: u32,
+    control: u32,
+    used: u64,
+    lists: [u32; LISTS],
+}
+
+impl Default for Saved {
+    fn default() -> Self {
+        Self { vmcr: 0, active: 0, control: 1, used: 0, lists: [0; LISTS] }
+    }
+}
+
+impl Saved {
+    #[inline(always)]
+    pub(super) fn save(&mut self) {
+        let mut here = ListRegistersV2::here();
+        self.vmcr = get(&GICH, VMCR);
+        self.active = get(&GICH, APR);
+        self.control = get(&GICH, HCR);
+        let all = u64::MAX >> (64 - here.count());
+        self.used = !here.empty() & all;
+        let mut used = self.used;
+        while used != 0 {
+            let index = used.trailing_zeros() as usize & (LISTS - 1);
+            used &= used - 1;
+            self.lists[index] = here.get(index) as u32;
+            here.set(index, 0);
+        }
+        here.set_control(0);
+    }
+
+    #[inline(always)]
+    pub(super) fn load(&mut self) {
+        let mut here = ListRegistersV2::here();
+        set(&GICH, VMCR, self.vmcr);
+        set(&GICH, APR, self.active);
+        let mut used = self.used;
+        while used != 0 {
+            let index = used.trailing_zeros() as usize & (LISTS - 1);
+            used &= used - 1;
+            here.set(index, u64::from(self.lists[index]));
+        }
+        set(&GICH, HCR, self.control);
+    }
+}

@@ -1,0 +1,313 @@
+//! GICv3: Distributor, Redistributor, ICC and ICH system registers (IHI 0069, 12 "Programmers' Model").
+
+use crate::mmio::{load32, store32};
+use crate::regs::{instruction, mpidr, read, write};
+use core::sync::atomic::{AtomicU64, Ordering};
+use drivers::board::PaRange;
+use specs::Pa;
+
+static GICD: AtomicU64 = AtomicU64::new(0);
+static GICR_START: AtomicU64 = AtomicU64::new(0);
+static GICR_END: AtomicU64 = AtomicU64::new(0);
+
+const FRAME: u64 = 0x2_0000;
+
+#[inline(always)]
+fn gicd() -> u64 {
+    GICD.load(Ordering::Relaxed)
+}
+
+fn set(at: u64, value: u32) {
+    // SAFETY: callers pass addresses inside the frames that `super::start` mapped.
+    unsafe { store32(at, value) };
+}
+
+fn get(at: u64) -> u32 {
+    // SAFETY: as in `set`.
+    unsafe { load32(at) }
+}
+
+pub(super) fn start(gicd: Pa, gicr: PaRange) {
+    GICD.store(gicd.0, Ordering::Relaxed);
+    GICR_START.store(gicr.start.0, Ordering::Relaxed);
+    GICR_END.store(gicr.end().0, Ordering::Relaxed);
+    let lines = (get(gicd.0 + 4) & 31) + 1;
+    set(gicd.0, 1 << 4);
+    for word in 1..u64::from(lines.min(31)) {
+        set(gicd.0 + 0x180 + 4 * word, !0);
+        set(gicd.0 + 0x380 + 4 * word, !0);
+        set(gicd.0 + 0x80 + 4 * word, !0);
+        for byte in 0..8 {
+            set(gicd.0 + 0x400 + 32 * word + 4 * byte, 0x8080_8080);
+        }
+    }
+    // ARE and group 1; with two security states ARE_NS is bit 5 of the secure view, bit 4 of ours.
+    set(gicd.0, 1 << 4 | 1 << 1);
+}
+
+/// This PE's Redistributor, by its affinity in GICR_TYPER.
+fn redistributor() -> u64 {
+    let id = mpidr();
+    let affinity = (id >> 32 & 0xff) << 24 | id & 0xff_ffff;
+    let (mut at, end) = (GICR_START.load(Ordering::Relaxed), GICR_END.load(Ordering::Relaxed));
+    while at + FRAME <= end {
+        let typer = u64::from(get(at + 8)) | u64::from(get(at + 12)) << 32;
+        if typer >> 32 == affinity {
+            return at;
+        }
+        // VLPIS: two more frames each.
+        at += if typer >> 1 & 1 != 0 { 2 * FRAME } else { FRAME };
+        if typer >> 4 & 1 != 0 {
+            break;
+        }
+    }
+    panic!("GICv3: no Redistributor for PE with MPIDR {id:#x} in {:#x}", GICR_START.load(Ordering::Relaxed));
+}
+
+pub(super) fn start_pe() -> u64 {
+    write!("S3_4_C12_C9_5", 0xf); // ICC_SRE_EL2: SRE, DFB, DIB, Enable
+    instruction!("isb");
+    let gicr = redistributor();
+    set(gicr + 0x14, get(gicr + 0x14) & !2); // WAKER.ProcessorSleep
+    while get(gicr + 0x14) & 4 != 0 {
+        core::hint::spin_loop();
+    }
+    let sgi = gicr + 0x1_0000;
+    set(sgi + 0x180, !0);
+    set(sgi + 0x380, !0);
+    set(sgi + 0x80, !0);
+    for word in 0..8 {
+        set(sgi + 0x400 + 4 * word, 0x8080_8080);
+    }
+    set(sgi + 0x100, 1 | 1 << 25 | 1 << 26 | 1 << 27);
+    SGI_FRAME.with(sgi);
+    write!("S3_0_C4_C6_0", 0xff); // ICC_PMR_EL1
+    write!("S3_0_C12_C12_4", 2); // ICC_CTLR_EL1.EOImode
+    write!("S3_0_C12_C12_7", 1); // ICC_IGRPEN1_EL1
+    write!("S3_4_C12_C11_0", 1); // ICH_HCR_EL2.En
+    instruction!("isb");
+    let id = mpidr();
+    // ICC_SGI1R_EL1 without the INTID: Aff3, Aff2, Aff1, range and target bit.
+    let aff0 = id & 0xff;
+    (id >> 32 & 0xff) << 48
+        | (id >> 16 & 0xff) << 32
+        | (id >> 8 & 0xff) << 16
+        | (aff0 >> 4) << 44
+        | 1 << (aff0 & 15)
+}
+
+/// The SGI frame of each PE's Redistributor, found once by its affinity.
+struct SgiFrames([AtomicU64; drivers::board::MAX_PES]);
+static SGI_FRAME: SgiFrames = SgiFrames([const { AtomicU64::new(0) }; drivers::board::MAX_PES]);
+
+impl SgiFrames {
+    fn with(&self, at: u64) {
+        if let Some(slot) = self.0.get(usize::from(crate::pe::current().0)) {
+            slot.store(at, Ordering::Relaxed);
+        }
+    }
+
+    fn here(&self) -> u64 {
+        self.0.get(usize::from(crate::pe::current().0)).map_or(0, |slot| slot.load(Ordering::Relaxed))
+    }
+}
+
+#[inline(always)]
+pub(super) fn acknowledge() -> u32 {
+    read!("S3_0_C12_C12_0") as u32 & 0xff_ffff
+}
+
+#[inline(always)]
+pub(super) fn drop_priority(intid: u32) {
+    write!("S3_0_C12_C12_1", u64::from(intid));
+}
+
+#[inline(always)]
+pub(super) fn deactivate(intid: u32) {
+    write!("S3_0_C12_C11_1", u64::from(intid));
+}
+
+pub(super) fn send_sgi(intid: u32, target: u64) {
+    write!("S3_0_C12_C11_5", target | u64::from(intid) << 24);
+    instruction!("isb");
+}
+
+pub(super) fn enable_spi(intid: u32, target: u64) {
+    let affinity = (target >> 48 & 0xff) << 32
+        | (target >> 32 & 0xff) << 16
+        | (target >> 16 & 0xff) << 8
+        | (target >> 44 & 15) << 4
+        | u64::from((target & 0xffff).trailing_zeros());
+    let router = gicd() + 0x6000 + 8 * u64::from(intid);
+    set(router, affinity as u32);
+    set(router + 4, (affinity >> 32) as u32);
+    set(gicd() + 0x100 + 4 * u64::from(intid / 32), 1 << (intid % 32));
+}
+
+pub(super) fn set_active(intid: u32, active: bool) {
+    set(SGI_FRAME.here() + if active { 0x300 } else { 0x380 }, 1 << intid);
+}
+
+const LISTS: usize = 16;
+
+/// Runs `$body` with `$n` replaced by the list register's number as a literal.
+macro_rules! for_list {
+    ($index:expr, $m:ident $(, $value:expr)?) => {
+        match $index {
+            0 => $m!("S3_4_C12_C12_0" $(, $value)?),
+            1 => $m!("S3_4_C12_C12_1" $(, $value)?),
+            2 => $m!("S3_4_C12_C12_2" $(, $value)?),
+            3 => $m!("S3_4_C12_C12_3" $(, $value)?),
+            4 => $m!("S3_4_C12_C12_4" $(, $value)?),
+            5 => $m!("S3_4_C12_C12_5" $(, $value)?),
+            6 => $m!("S3_4_C12_C12_6" $(, $value)?),
+            7 => $m!("S3_4_C12_C12_7" $(, $value)?),
+            8 => $m!("S3_4_C12_C13_0" $(, $value)?),
+            9 => $m!("S3_4_C12_C13_1" $(, $value)?),
+            10 => $m!("S3_4_C12_C13_2" $(, $value)?),
+            11 => $m!("S3_4_C12_C13_3" $(, $value)?),
+            12 => $m!("S3_4_C12_C13_4" $(, $value)?),
+            13 => $m!("S3_4_C12_C13_5" $(, $value)?),
+            14 => $m!("S3_4_C12_C13_6" $(, $value)?),
+            _ => $m!("S3_4_C12_C13_7" $(, $value)?),
+        }
+    };
+}
+
+/// The list registers of this PE: ICH_LR<n>_EL2.
+#[derive(Debug, Default)]
+pub struct ListRegistersV3(());
+
+impl ListRegistersV3 {
+    /// The registers of the PE that runs this.
+    #[inline(always)]
+    pub fn here() -> Self {
+        Self(())
+    }
+
+    /// How many there are.
+    #[inline(always)]
+    pub fn count(&self) -> usize {
+        (read!("S3_4_C12_C11_1") & 31) as usize + 1
+    }
+
+    /// Reads one.
+    #[inline(always)]
+    pub fn get(&self, index: usize) -> u64 {
+        for_list!(index, read)
+    }
+
+    /// Writes one.
+    #[inline(always)]
+    pub fn set(&mut self, index: usize, value: u64) {
+        for_list!(index, write, value);
+    }
+
+    /// ICH_ELRSR_EL2: a bit for each register that holds no interrupt.
+    #[inline(always)]
+    pub fn empty(&self) -> u64 {
+        read!("S3_4_C12_C11_5")
+    }
+
+    /// ICH_HCR_EL2.
+    #[inline(always)]
+    pub fn control(&self) -> u64 {
+        read!("S3_4_C12_C11_0")
+    }
+
+    /// Sets ICH_HCR_EL2.
+    #[inline(always)]
+    pub fn set_control(&mut self, value: u64) {
+        write!("S3_4_C12_C11_0", value);
+    }
+
+    /// ICH_VMCR_EL2.
+    pub fn vmcr(&self) -> u64 {
+        read!("S3_4_C12_C11_7")
+    }
+}
+
+/// A vCPU's virtual interface while it is not loaded.
+#[derive(Clone, Debug)]
+pub(crate) struct Saved {
+    vmcr: u64,
+    active0: [u64; 4],
+    active1: [u64; 4],
+    control: u64,
+    used: u64,
+    lists: [u64; LISTS],
+}
+
+impl Default for Saved {
+    fn default() -> Self {
+        Self { vmcr: 0, active0: [0; 4], active1: [0; 4], control: 1, used: 0, lists: [0; LISTS] }
+    }
+}
+
+impl Saved {
+    #[inline(always)]
+    pub(super) fn save(&mut self) {
+        let mut here = ListRegistersV3::here();
+        let vtr = read!("S3_4_C12_C11_1");
+        self.vmcr = here.vmcr();
+        self.control = here.control();
+        self.active0[0] = read!("S3_4_C12_C8_0");
+        self.active1[0] = read!("S3_4_C12_C9_0");
+        if vtr >> 26 & 7 > 4 {
+            self.save_more();
+        }
+        let all = (2u64 << (vtr & 31)) - 1;
+        self.used = !here.empty() & all;
+        let mut used = self.used;
+        while used != 0 {
+            let index = used.trailing_zeros() as usize & (LISTS - 1);
+            used &= used - 1;
+            self.lists[index] = here.get(index);
+            here.set(index, 0);
+        }
+        here.set_control(0);
+    }
+
+    #[inline(always)]
+    pub(super) fn load(&mut self) {
+        let mut here = ListRegistersV3::here();
+        write!("S3_4_C12_C11_7", self.vmcr);
+        write!("S3_4_C12_C8_0", self.active0[0]);
+        write!("S3_4_C12_C9_0", self.active1[0]);
+        if read!("S3_4_C12_C11_1") >> 26 & 7 > 4 {
+            self.load_more();
+        }
+        let mut used = self.used;
+        while used != 0 {
+            let index = used.trailing_zeros() as usize & (LISTS - 1);
+            used &= used - 1;
+            here.set(index, self.lists[index]);
+        }
+        here.set_control(self.control);
+    }
+
+    /// More than 5 preemption bits: more active-priority registers.
+    #[cold]
+    fn save_more(&mut self) {
+        self.active0[1] = read!("S3_4_C12_C8_1");
+        self.active1[1] = read!("S3_4_C12_C9_1");
+        if read!("S3_4_C12_C11_1") >> 26 & 7 > 5 {
+            self.active0[2] = read!("S3_4_C12_C8_2");
+            self.active0[3] = read!("S3_4_C12_C8_3");
+            self.active1[2] = read!("S3_4_C12_C9_2");
+            self.active1[3] = read!("S3_4_C12_C9_3");
+        }
+    }
+
+    #[cold]
+    fn load_more(&self) {
+        write!("S3_4_C12_C8_1", self.active0[1]);
+        write!("S3_4_C12_C9_1", self.active1[1]);
+        if read!("S3_4_C12_C11_1") >> 26 & 7 > 5 {
+            write!("S3_4_C12_C8_2", self.active0[2]);
+            write!("S3_4_C12_C8_3", self.active0[3]);
+            write!("S3_4_C12_C9_2", self.active1[2]);
+            write!("S3_4_C12_C9_3", self.active1[3]);
+        }
+    }
+}
