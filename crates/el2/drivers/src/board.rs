@@ -14,6 +14,9 @@ pub const MAX_PES: usize = 128;
 const MAX_RANGES: usize = 16;
 const MAX_DEPTH: usize = 8;
 
+/// Ranges of RAM.
+pub type Ranges = Vec<PaRange, 40>;
+
 /// A range of physical addresses.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PaRange {
@@ -155,27 +158,33 @@ impl fmt::Display for BoardError {
 impl Board {
     /// Reads a device tree. Devices that it half describes are left out; the rest works.
     pub fn from_device_tree(blob: &[u8]) -> Result<Self, BoardError> {
-        let tree = Fdt::new(blob).map_err(|_| BoardError::NoDeviceTree)?;
         let mut board = Self::default();
+        board.read(blob)?;
+        Ok(board)
+    }
+
+    /// As [`Board::from_device_tree`], into a board that is still empty: at boot there is no heap and little stack.
+    pub fn read(&mut self, blob: &[u8]) -> Result<(), BoardError> {
+        let tree = Fdt::new(blob).map_err(|_| BoardError::NoDeviceTree)?;
         let root = tree.root();
         if let Some(model) = text(root, "model").or_else(|| text(root, "compatible")) {
-            let _ = board.model.push_str(model);
+            let _ = self.model.push_str(model);
         }
         for reservation in tree.memory_reservations() {
             let range = PaRange { start: Pa(reservation.address()), bytes: reservation.size() };
-            let _ = board.reserved.push(range);
+            let _ = self.reserved.push(range);
         }
         let stdout = stdout_path(root);
         let console = stdout.as_deref().unwrap_or("");
-        board.walk(root, Bus::root(root), "", console, 0);
-        board.read_chosen(root);
-        if board.memory.is_empty() {
+        self.walk(root, Bus::root(root), "", console, 0);
+        self.read_chosen(root);
+        if self.memory.is_empty() {
             return Err(BoardError::NoMemory);
         }
-        if board.pes.is_empty() {
+        if self.pes.is_empty() {
             return Err(BoardError::NoPe);
         }
-        Ok(board)
+        Ok(())
     }
 
     fn walk(&mut self, node: FdtNode<'_>, bus: Bus, path: &str, console: &str, depth: usize) {

@@ -142,6 +142,11 @@ pub(crate) fn is_ram(range: PaRange) -> bool {
     board.memory.iter().any(|ram| range.start < ram.end() && ram.start < range.end())
 }
 
+/// Whether a range is the boot archive's.
+pub(crate) fn is_archive(range: PaRange) -> bool {
+    BOARD.get().is_some_and(|board| board.initrd == Some(range) && holds(board, range))
+}
+
 /// A device tree larger than this is not believed.
 const MAX_DEVICE_TREE_BYTES: usize = 2 << 20;
 

@@ -8,7 +8,7 @@ use crate::regs::{instruction, read, write};
 use core::arch::global_asm;
 
 /// EPD0 and EPD1: no stage-1 walks at EL1&0.
-const NO_WALKS: u64 = 1 << 7 | 1 << 23;
+pub(crate) const NO_WALKS: u64 = 1 << 7 | 1 << 23;
 
 macro_rules! context {
     ($($field:ident $register:literal,)*) => {
@@ -108,8 +108,8 @@ impl Context {
         if read!("cptr_el2") & CPTR_TRAP_FP == 0 {
             // SAFETY: `fp` holds 32 registers of 16 bytes, 16-byte aligned.
             unsafe { bramble_save_fp(self.fp.as_mut_ptr()) };
-            self.fpcr = read!("fpcr");
-            self.fpsr = read!("fpsr");
+            self.fpcr = read!("S3_3_C4_C4_0");
+            self.fpsr = read!("S3_3_C4_C4_1");
         }
     }
 
@@ -132,8 +132,8 @@ impl Context {
         instruction!("isb");
         // SAFETY: as in `save`.
         unsafe { bramble_load_fp(self.fp.as_ptr()) };
-        write!("fpcr", self.fpcr);
-        write!("fpsr", self.fpsr);
+        write!("S3_3_C4_C4_0", self.fpcr);
+        write!("S3_3_C4_C4_1", self.fpsr);
     }
 }
 

@@ -5,8 +5,9 @@
 
 use core::alloc::Layout;
 use core::sync::atomic::{AtomicUsize, Ordering};
-use talc::base::{Talc, binning::Binning, binning::DefaultBinning};
-use talc::{TalcLock, source::Source};
+use talc::base::{Talc, binning::Binning};
+use talc::source::Source;
+use talc::TalcLock;
 
 #[derive(Debug)]
 struct Blocks;
@@ -24,7 +25,7 @@ unsafe impl Source for Blocks {
 }
 
 #[global_allocator]
-static HEAP: TalcLock<spin::Mutex<()>, Blocks, DefaultBinning> = TalcLock::new(Blocks);
+static HEAP: TalcLock<spin::Mutex<()>, Blocks> = TalcLock::new(Blocks);
 static BYTES: AtomicUsize = AtomicUsize::new(0);
 
 /// Gives a range to the heap.

@@ -105,8 +105,8 @@ pub(crate) unsafe fn give(range: PaRange) {
     to_heap(last, end);
     let mut inventory = INVENTORY.lock();
     // From the top, so that the lowest block is taken first.
-    for block in (first..last).step_by(BLOCK_BYTES as usize).rev() {
-        inventory.push_free(block);
+    for index in (0..(last - first) / BLOCK_BYTES).rev() {
+        inventory.push_free(first + index * BLOCK_BYTES);
     }
     let count = inventory.guest_count;
     if count < MAX_RANGES {
@@ -157,6 +157,12 @@ impl Reservation {
         }
         inventory.reserved += blocks;
         Ok(Self { blocks })
+    }
+
+    /// Reserves `blocks` blocks again that were just given back by the same VM.
+    pub(crate) fn put_back(&mut self, blocks: usize) {
+        INVENTORY.lock().reserved += blocks;
+        self.blocks += blocks;
     }
 
     /// Takes a block, zeroed and cleaned to the PoC.

@@ -197,13 +197,18 @@ fn map(va: u64, pa: u64, bytes: u64, kind: Kind) -> bool {
 }
 
 /// Whether an address lies in the guard below a stack.
-pub(crate) fn is_stack_guard(va: u64) -> bool {
+pub fn is_stack_guard(va: u64) -> bool {
     va >= STACKS && (va - STACKS) % (2 * STACK_BYTES) < STACK_BYTES
 }
 
 /// Registers that another PE loads before its MMU is on: TTBR0, MAIR, TCR, SCTLR.
 pub(crate) fn registers() -> [u64; 4] {
     TABLES.lock().as_ref().map_or([0; 4], Tables::registers)
+}
+
+/// Whether an address lies in a PE's stack.
+pub(crate) fn is_stack(va: u64) -> bool {
+    (STACKS..STACKS + (drivers::board::MAX_PES as u64) * 2 * STACK_BYTES).contains(&va) && !is_stack_guard(va)
 }
 
 /// Physical address of memory of EL2's own: RAM is mapped one to one.

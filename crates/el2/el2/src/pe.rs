@@ -103,8 +103,7 @@ fn start_registers() {
     write!("cntv_ctl_el0", 0);
     write!("vpidr_el2", read!("midr_el1"));
     // VTCR_EL2: 40-bit IPA, start at level 1, 4 KiB granule, inner shareable write-back walks (D8.2).
-    let physical_size = (read!("id_aa64mmfr0_el1") & 15).min(5);
-    write!("vtcr_el2", stage2::vtcr(physical_size as u8));
+    write!("vtcr_el2", stage2::vtcr(read!("id_aa64mmfr0_el1"), read!("id_aa64mmfr1_el1")));
     if read!("id_aa64mmfr0_el1") >> 56 & 15 != 0 {
         start_fine_grained_traps();
     }
@@ -163,8 +162,8 @@ unsafe extern "C" {
 unsafe fn on_stack(top: u64, function: extern "C" fn(usize) -> !, argument: usize) -> ! {
     // SAFETY: the caller's promise; the function never returns, so the old stack is left for good.
     unsafe {
-        core::arch::asm!("mov sp, {top}", "br {f}", top = in(reg) top, f = in(reg) function, in("x0") argument,
-            in("x29") 0, in("x30") 0, options(noreturn))
+        core::arch::asm!("mov sp, {top}", "mov x29, xzr", "mov x30, xzr", "br {f}", top = in(reg) top,
+            f = in(reg) function, in("x0") argument, options(noreturn))
     }
 }
 

@@ -77,3 +77,14 @@ pub fn current_el() -> u64 {
 pub fn mpidr() -> u64 {
     read!("mpidr_el1") & 0xff_00ff_ffff
 }
+
+/// ESR_EL2.
+#[inline(always)]
+pub fn syndrome() -> u64 {
+    read!("esr_el2")
+}
+
+/// ELR_EL2 and FAR_EL2.
+pub fn fault() -> [u64; 2] {
+    [read!("elr_el2"), read!("far_el2")]
+}

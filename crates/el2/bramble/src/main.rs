@@ -1,0 +1,10 @@
+//! The image that users get: the vmkernel on its frame, and the panic screen.
+#![no_std]
+#![no_main]
+
+el2::image!(vmkernel::VmKernel);
+
+#[panic_handler]
+fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
+    vmkernel::panic_screen::show(info)
+}

@@ -1,0 +1,127 @@
+//! Guards: memory that devices read and write (rule `two-views`).
+
+use crate::{cache, ram};
+use alloc::alloc::{Layout, alloc_zeroed};
+use drivers::hardware::{DeviceAddress, Dma, DmaBuffer};
+use ports::Span;
+use specs::Pa;
+use spin::Mutex;
+
+const PAGE: usize = 4096;
+const MAX_BUFFERS: usize = 64;
+
+/// Buffers are never freed: a device may hold their address.
+static BUFFERS: Mutex<([(u64, u64); MAX_BUFFERS], usize)> = Mutex::new(([(0, 0); MAX_BUFFERS], 0));
+
+pub(crate) fn is_buffer(span: Span) -> bool {
+    let buffers = BUFFERS.lock();
+    let end = span.start.0.saturating_add(u64::from(span.bytes));
+    buffers.0[..buffers.1].iter().any(|(from, to)| span.start.0 >= *from && end <= *to)
+}
+
+/// Host memory for drivers, below `limit`.
+#[derive(Clone, Copy, Debug)]
+pub struct HostDma {
+    /// First address that the devices can't reach.
+    pub limit: Pa,
+}
+
+/// One buffer.
+#[derive(Debug)]
+pub struct HostBuffer {
+    start: u64,
+    bytes: usize,
+}
+
+impl Dma for HostDma {
+    type Buffer = HostBuffer;
+
+    fn allocate(&self, bytes: usize) -> Option<HostBuffer> {
+        let bytes = bytes.checked_next_multiple_of(PAGE)?;
+        let layout = Layout::from_size_align(bytes.max(PAGE), PAGE).ok()?;
+        let mut buffers = BUFFERS.lock();
+        let (list, count) = &mut *buffers;
+        let slot = list.get_mut(*count)?;
+        // SAFETY: the layout has a size.
+        let start = unsafe { alloc_zeroed(layout) } as u64;
+        if start == 0 || start + bytes as u64 > self.limit.0 {
+            return None;
+        }
+        *slot = (start, start + bytes as u64);
+        *count += 1;
+        cache::clean_and_invalidate_to_poc(start as usize, bytes);
+        Some(HostBuffer { start, bytes })
+    }
+
+    fn span_to_device(&self, span: Span) -> Option<DeviceAddress> {
+        self.reach(span)
+    }
+
+    fn span_for_device_write(&self, span: Span) -> Option<DeviceAddress> {
+        self.reach(span)
+    }
+
+    fn span_from_device(&self, span: Span) {
+        if ram::may_name(span) {
+            cache::clean_and_invalidate_to_poc(span.start.0 as usize, span.bytes as usize);
+        }
+    }
+
+    fn copy_span(&self, into: Span, from: Span) {
+        ram::copy_between(into, from);
+    }
+}
+
+impl HostDma {
+    fn reach(&self, span: Span) -> Option<DeviceAddress> {
+        let end = span.start.0.checked_add(u64::from(span.bytes))?;
+        if end > self.limit.0 || !ram::may_name(span) {
+            return None;
+        }
+        cache::clean_and_invalidate_to_poc(span.start.0 as usize, span.bytes as usize);
+        Some(DeviceAddress(span.start.0))
+    }
+}
+
+impl HostBuffer {
+    fn inside(&self, offset: usize, bytes: usize) -> usize {
+        bytes.min(self.bytes.saturating_sub(offset))
+    }
+}
+
+impl DmaBuffer for HostBuffer {
+    fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    fn address(&self) -> DeviceAddress {
+        DeviceAddress(self.start)
+    }
+
+    fn write(&mut self, offset: usize, from: &[u8]) {
+        let bytes = self.inside(offset, from.len());
+        // SAFETY: the target is inside this buffer, which no Rust reference reaches.
+        unsafe { core::ptr::copy(from.as_ptr(), (self.start as usize + offset) as *mut u8, bytes) };
+    }
+
+    fn read(&self, offset: usize, into: &mut [u8]) {
+        let bytes = self.inside(offset, into.len());
+        let (head, tail) = into.split_at_mut(bytes);
+        // SAFETY: as in `write`.
+        unsafe { core::ptr::copy((self.start as usize + offset) as *const u8, head.as_mut_ptr(), bytes) };
+        tail.fill(0);
+    }
+
+    fn to_device(&self, offset: usize, bytes: usize) {
+        cache::clean_to_poc(self.start as usize + offset.min(self.bytes), self.inside(offset, bytes));
+    }
+
+    fn from_device(&self, offset: usize, bytes: usize) {
+        cache::clean_and_invalidate_to_poc(self.start as usize + offset.min(self.bytes), self.inside(offset, bytes));
+    }
+
+    fn span(&self, offset: usize, bytes: u32) -> Option<Span> {
+        let inside = self.inside(offset, bytes as usize);
+        (inside == bytes as usize).then(|| Span { start: Pa(self.start + offset as u64), bytes })
+    }
+}
