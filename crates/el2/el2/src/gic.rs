@@ -153,3 +153,11 @@ pub fn set_timer_active(active: bool) {
 pub fn virtual_interface() -> Option<Pa> {
     (!is_v3()).then(v2::virtual_interface)
 }
+
+/// Ends a PPI of this PE that was acknowledged, and whose priority was dropped, before.
+#[inline(always)]
+pub fn deactivate_private(intid: Intid) {
+    if intid.is_private() {
+        deactivate(Acknowledged(intid.0));
+    }
+}

@@ -1,0 +1,99 @@
+//! What all PEs share. Made once at boot, handed down by reference: there are no globals in this crate.
+
+use crate::console::Console;
+use crate::pe::PeShared;
+use crate::random::Random;
+use crate::vm::Vm;
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU16, AtomicU32, Ordering};
+use drivers::board::{Board, MAX_PES, PaRange};
+use el2::boot::Machine;
+use specs::{PeId, VmId};
+use spin::Mutex;
+
+/// The host.
+#[derive(Debug)]
+pub struct Host {
+    /// The machine.
+    pub board: &'static Board,
+    /// The boot archive.
+    pub archive: Option<PaRange>,
+    /// The serial line.
+    pub console: Console,
+    /// The random generator.
+    pub random: Random,
+    /// ID registers that guests see.
+    pub ids: [u64; 64],
+    /// VMs that exist.
+    pub vms: Mutex<Vec<Arc<Vm>>>,
+    pes: Box<[PeShared]>,
+    up: AtomicU16,
+    next_vm: AtomicU32,
+}
+
+impl Host {
+    /// Takes the machine over.
+    pub fn new(machine: Machine) -> Self {
+        let board = machine.board;
+        let console = Console::new(board.uart, machine.entered_at);
+        crate::log!(console, "bramble {} on {}", env!("CARGO_PKG_VERSION"), board.model);
+        if let Err(what) = el2::gic::start(board.gic) {
+            crate::log!(console, "no GIC: {what}; guests can't run");
+            panic!("{what}");
+        }
+        let random = Random::new();
+        random.absorb(&board.seed, board.seed.len());
+        for _ in 0..4 {
+            if let Some(word) = el2::features::random() {
+                random.absorb(&word.to_le_bytes(), 8);
+            }
+        }
+        random.absorb(&el2::regs::counter().to_le_bytes(), 0);
+        let ids = crate::identification::filter(&el2::features::identification(), el2::gic::is_v3());
+        Self {
+            board,
+            archive: machine.archive,
+            console,
+            random,
+            ids,
+            vms: Mutex::new(Vec::new()),
+            pes: (0..MAX_PES).map(|_| PeShared::default()).collect(),
+            up: AtomicU16::new(0),
+            next_vm: AtomicU32::new(1),
+        }
+    }
+
+    /// What others may touch of a PE.
+    #[inline]
+    pub fn pe(&self, pe: PeId) -> &PeShared {
+        // Ids are given by `el2`, below MAX_PES; PE 0 always exists.
+        self.pes.get(usize::from(pe.0)).or(self.pes.first()).unwrap_or_else(|| unreachable_pe())
+    }
+
+    /// One more PE runs.
+    pub fn count_pe(&self) {
+        self.up.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// PEs that run.
+    pub fn pes_up(&self) -> u16 {
+        self.up.load(Ordering::Relaxed)
+    }
+
+    /// An id for a new VM.
+    pub fn next_vm_id(&self) -> VmId {
+        VmId(self.next_vm.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// The PE with the fewest vCPUs.
+    pub fn least_loaded(&self) -> PeId {
+        (0..self.pes_up().max(1)).map(PeId).min_by_key(|pe| self.pe(*pe).load()).unwrap_or_default()
+    }
+}
+
+#[cold]
+fn unreachable_pe() -> &'static PeShared {
+    panic!("a host without PEs")
+}
