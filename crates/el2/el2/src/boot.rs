@@ -122,7 +122,7 @@ unsafe extern "C" {
 }
 
 /// What the boot PE hands to the kernel.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Machine {
     /// The board as its device tree describes it.
     pub board: &'static Board,
@@ -157,7 +157,9 @@ const MAX_DEVICE_TREE_BYTES: usize = 2 << 20;
 pub unsafe fn boot<K: Kernel>(device_tree: *const u8) -> ! {
     let entered_at = crate::regs::counter();
     if crate::regs::current_el() != 2 {
-        stop("entered at EL1, not EL2: start QEMU with -M virt,virtualization=on; on a Pi remove any arm_64bit or armstub setting that leaves EL2");
+        stop(
+            "entered at EL1, not EL2: start QEMU with -M virt,virtualization=on; on a Pi remove any arm_64bit or armstub setting that leaves EL2",
+        );
     }
     crate::regs::write!("tpidr_el2", 0);
     crate::regs::write!("vbar_el2", crate::vectors::table());
@@ -205,7 +207,8 @@ unsafe fn device_tree_at<'a>(at: *const u8) -> &'a [u8] {
         return &[];
     }
     // SAFETY: the caller's promise; the header's first two words.
-    let (magic, bytes) = unsafe { (at.cast::<u32>().read_volatile(), at.cast::<u32>().add(1).read_volatile()) };
+    let (magic, bytes) =
+        unsafe { (at.cast::<u32>().read_volatile(), at.cast::<u32>().add(1).read_volatile()) };
     let bytes = u32::from_be(bytes) as usize;
     if u32::from_be(magic) != 0xd00d_feed || bytes > MAX_DEVICE_TREE_BYTES {
         return &[];
@@ -220,7 +223,8 @@ fn image_range() -> PaRange {
 }
 
 fn map_image(tables: &mut Tables) {
-    let range = |from: *const u8, to: *const u8| PaRange { start: Pa(from as u64), bytes: to as u64 - from as u64 };
+    let range =
+        |from: *const u8, to: *const u8| PaRange { start: Pa(from as u64), bytes: to as u64 - from as u64 };
     tables.map_same(range(&raw const bramble_head, &raw const __text_end), Kind::Code);
     tables.map_same(range(&raw const __text_end, &raw const __data_start), Kind::Constant);
     tables.map_same(range(&raw const __data_start, &raw const __image_end), Kind::Data);
@@ -322,10 +326,18 @@ pub fn code_range() -> (u64, u64) {
     (&raw const bramble_head as u64, &raw const __text_end as u64)
 }
 
-/// Whether a word at `at` may be read for a backtrace: a stack of EL2's, or the image's data.
-pub fn is_stack(at: u64) -> bool {
-    at.is_multiple_of(8) && (mmu::is_stack(at) || {
-        let image = image_range();
-        at >= image.start.0 && at + 8 <= image.end().0
-    })
+/// The two words of a frame record (AAPCS64, 6.4.6 "The Frame Pointer") on a stack of EL2's, for a backtrace.
+pub fn stack_words(at: u64) -> Option<[u64; 2]> {
+    let image = image_range();
+    let in_image = at >= image.start.0 && at.saturating_add(16) <= image.end().0;
+    if !at.is_multiple_of(8) || !(in_image || (mmu::is_stack(at) && mmu::is_stack(at + 8))) {
+        return None;
+    }
+    // SAFETY: both words lie in mapped memory of EL2's own: the image, or a stack.
+    Some(unsafe { [(at as *const u64).read_volatile(), ((at + 8) as *const u64).read_volatile()] })
+}
+
+/// The board, once it was read.
+pub(crate) fn board() -> Option<&'static Board> {
+    BOARD.get().copied()
 }

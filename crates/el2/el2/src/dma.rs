@@ -117,7 +117,10 @@ impl DmaBuffer for HostBuffer {
     }
 
     fn from_device(&self, offset: usize, bytes: usize) {
-        cache::clean_and_invalidate_to_poc(self.start as usize + offset.min(self.bytes), self.inside(offset, bytes));
+        cache::clean_and_invalidate_to_poc(
+            self.start as usize + offset.min(self.bytes),
+            self.inside(offset, bytes),
+        );
     }
 
     fn span(&self, offset: usize, bytes: u32) -> Option<Span> {

@@ -36,3 +36,8 @@ pub fn random() -> Option<u64> {
     }
     Some(read!("S3_3_C2_C4_0"))
 }
+
+/// Whether each exit clears the branch history, since this PE needs it.
+pub fn clears_branch_history() -> bool {
+    crate::vectors::history_loops() != 0
+}

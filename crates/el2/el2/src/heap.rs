@@ -5,9 +5,9 @@
 
 use core::alloc::Layout;
 use core::sync::atomic::{AtomicUsize, Ordering};
+use talc::TalcLock;
 use talc::base::{Talc, binning::Binning};
 use talc::source::Source;
-use talc::TalcLock;
 
 #[derive(Debug)]
 struct Blocks;

@@ -19,6 +19,7 @@ mod mmu;
 pub mod pe;
 pub mod ram;
 pub mod regs;
+pub mod screen;
 pub mod tables;
 pub mod timer;
 pub mod vcpu;
@@ -44,7 +45,9 @@ macro_rules! image {
                 let syndrome = $crate::regs::syndrome();
                 // SAFETY: called by the vectors only.
                 unsafe {
-                    $crate::vcpu::enter::<$kernel>(frame, |pe, vcpu| <$kernel>::synchronous(pe, vcpu, syndrome))
+                    $crate::vcpu::enter::<$kernel>(frame, |pe, vcpu| {
+                        <$kernel>::synchronous(pe, vcpu, syndrome)
+                    })
                 }
             }
 
@@ -59,7 +62,9 @@ macro_rules! image {
                 let syndrome = $crate::regs::syndrome();
                 // SAFETY: called by the vectors only.
                 unsafe {
-                    $crate::vcpu::enter::<$kernel>(frame, |pe, vcpu| <$kernel>::system_error(pe, vcpu, syndrome))
+                    $crate::vcpu::enter::<$kernel>(frame, |pe, vcpu| {
+                        <$kernel>::system_error(pe, vcpu, syndrome)
+                    })
                 }
             }
 

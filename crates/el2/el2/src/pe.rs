@@ -233,3 +233,5 @@ extern "C" fn secondary<K: Kernel>(host: *const K::Host, id: u64) -> ! {
     MAILBOX.0[UP].store(1, Ordering::Release);
     wait_on::<K>(core::ptr::from_mut(pe) as usize)
 }
+
+pub use crate::mmu::is_stack_guard;

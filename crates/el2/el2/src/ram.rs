@@ -3,8 +3,8 @@
 //! No Rust reference points into either: bytes are copied in and out through the one-to-one mapping.
 //! Called by the device models through [`GuestMemory`], and by `vmkernel` when a guest touches RAM.
 
-use crate::memory::{self, BLOCK_BYTES, Block, Reservation};
 use crate::cache;
+use crate::memory::{self, BLOCK_BYTES, Block, Reservation};
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU16, AtomicU64, Ordering, fence};
 use drivers::board::PaRange;
@@ -34,7 +34,11 @@ impl GuestRam {
         let count = range.bytes().div_ceil(BLOCK_BYTES) as usize;
         let mut blocks = Vec::with_capacity(count);
         blocks.resize_with(count, AtomicU64::default);
-        Ok(Self { range, blocks, owned: Mutex::new(Owned { reservation, blocks: Vec::with_capacity(count) }) })
+        Ok(Self {
+            range,
+            blocks,
+            owned: Mutex::new(Owned { reservation, blocks: Vec::with_capacity(count) }),
+        })
     }
 
     /// Its range.
@@ -247,7 +251,8 @@ pub fn read_archive<R>(range: PaRange, read: impl FnOnce(&[u8]) -> R) -> Option<
     }
     // SAFETY: the range is RAM that `boot` kept back for the archive; spans into it are refused until `ARCHIVE` is set,
     // after the last use of the slice.
-    let result = read(unsafe { core::slice::from_raw_parts(range.start.0 as *const u8, range.bytes as usize) });
+    let result =
+        read(unsafe { core::slice::from_raw_parts(range.start.0 as *const u8, range.bytes as usize) });
     ARCHIVE.call_once(|| range);
     Some(result)
 }

@@ -88,3 +88,12 @@ pub fn syndrome() -> u64 {
 pub fn fault() -> [u64; 2] {
     [read!("elr_el2"), read!("far_el2")]
 }
+
+/// x29: where the newest frame record is.
+#[inline(always)]
+pub fn frame_pointer() -> u64 {
+    let value: u64;
+    // SAFETY: reads a general register.
+    unsafe { core::arch::asm!("mov {}, x29", out(reg) value, options(nomem, nostack, preserves_flags)) };
+    value
+}

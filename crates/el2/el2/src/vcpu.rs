@@ -297,8 +297,7 @@ impl<K: Kernel> Loaded<K> {
 
     /// When the virtual timer of the loaded vCPU will fire, on the physical counter.
     pub fn timer_deadline(&self) -> Option<u64> {
-        (read!("cntv_ctl_el0") & 3 == 1)
-            .then(|| read!("cntv_cval_el0").wrapping_add(read!("cntvoff_el2")))
+        (read!("cntv_ctl_el0") & 3 == 1).then(|| read!("cntv_cval_el0").wrapping_add(read!("cntvoff_el2")))
     }
 }
 

@@ -193,5 +193,9 @@ pub(crate) fn history_loops() -> u32 {
 
 /// VBAR_EL2 for this PE.
 pub(crate) fn table() -> u64 {
-    if history_loops() == 0 { &raw const bramble_vectors as u64 } else { &raw const bramble_vectors_history as u64 }
+    if history_loops() == 0 {
+        &raw const bramble_vectors as u64
+    } else {
+        &raw const bramble_vectors_history as u64
+    }
 }

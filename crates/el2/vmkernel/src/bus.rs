@@ -2,12 +2,15 @@
 //!
 //! The regions come from the plan. A hint per vCPU remembers the last: most accesses go where the one before went.
 
+use crate::assemble::Block;
 use crate::pe;
 use crate::vm::Vm;
 use crate::{Loaded, Pe};
+use alloc::sync::Arc;
 use machine::DeviceKind;
 use ports::{MmioDevice, Width};
 use specs::Ipa;
+use virtio::Progress;
 
 /// A device's registers.
 #[derive(Clone, Copy, Debug)]
@@ -46,7 +49,8 @@ pub fn find(vcpu: &mut Loaded, at: Ipa) -> Option<Region> {
 
 #[inline(never)]
 fn search(vcpu: &mut Loaded, at: Ipa) -> Option<Region> {
-    let found = vcpu.vm.regions.iter().copied().find(|region| at.0.wrapping_sub(region.start) < region.bytes)?;
+    let found =
+        vcpu.vm.regions.iter().copied().find(|region| at.0.wrapping_sub(region.start) < region.bytes)?;
     vcpu.hint = found;
     Some(found)
 }
@@ -93,15 +97,23 @@ pub fn write(pe: &mut Pe, vcpu: &mut Loaded, device: DeviceKind, access: Access,
 }
 
 #[inline(never)]
-fn write_rare(_pe: &mut Pe, vm: &Vm, device: DeviceKind, access: Access, value: u64) {
+fn write_rare(pe: &mut Pe, vm: &Arc<Vm>, device: DeviceKind, access: Access, value: u64) {
     let Access { offset, width } = access;
     match device {
         DeviceKind::Block(n) => {
             if let Some(block) = vm.devices.blocks.get(usize::from(n)) {
-                block.write(offset, width, value);
+                let progress = block.write(offset, width, value);
+                pe::poll_later(pe, vm, device, progress);
             }
         }
         _ => {}
     }
-    let _ = pe::rearm;
+}
+
+/// Goes on with a device that had more to do than one call may take.
+pub fn poll(vm: &Vm, device: DeviceKind) -> Progress {
+    match device {
+        DeviceKind::Block(n) => vm.devices.blocks.get(usize::from(n)).map_or(Progress::Done, Block::poll),
+        _ => Progress::Done,
+    }
 }

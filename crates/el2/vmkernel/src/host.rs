@@ -12,6 +12,7 @@ use drivers::board::{Board, MAX_PES, PaRange};
 use el2::boot::Machine;
 use specs::{PeId, VmId};
 use spin::Mutex;
+use stage2::Vmid;
 
 /// The host.
 #[derive(Debug)]
@@ -31,6 +32,7 @@ pub struct Host {
     pes: Box<[PeShared]>,
     up: AtomicU16,
     next_vm: AtomicU32,
+    vmids: Mutex<[u64; 4]>,
 }
 
 impl Host {
@@ -62,6 +64,8 @@ impl Host {
             pes: (0..MAX_PES).map(|_| PeShared::default()).collect(),
             up: AtomicU16::new(0),
             next_vm: AtomicU32::new(1),
+            // VMID 0 is the host's own, before the first guest.
+            vmids: Mutex::new([1, 0, 0, 0]),
         }
     }
 
@@ -85,6 +89,22 @@ impl Host {
     /// An id for a new VM.
     pub fn next_vm_id(&self) -> VmId {
         VmId(self.next_vm.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// A name in the TLBs for a new VM: 255 at a time.
+    pub fn take_vmid(&self) -> Option<Vmid> {
+        let mut words = self.vmids.lock();
+        let (index, word) = words.iter_mut().enumerate().find(|(_, word)| **word != u64::MAX)?;
+        let bit = word.trailing_ones();
+        *word |= 1 << bit;
+        u16::try_from(index * 64).ok()?.checked_add(u16::try_from(bit).ok()?).map(Vmid)
+    }
+
+    /// Gives a name in the TLBs back; its entries are gone.
+    pub fn release_vmid(&self, vmid: Vmid) {
+        if let Some(word) = self.vmids.lock().get_mut(usize::from(vmid.0 / 64)) {
+            *word &= !(1 << (vmid.0 % 64));
+        }
     }
 
     /// The PE with the fewest vCPUs.

@@ -17,6 +17,7 @@ extern crate alloc;
 pub mod assemble;
 pub mod bus;
 pub mod console;
+pub mod disk;
 pub mod exit;
 pub mod flight;
 pub mod host;

@@ -7,14 +7,17 @@ use crate::host::Host;
 use crate::lists;
 use crate::signals::{RunState, Signals};
 use crate::vcpu::VcpuState;
+use crate::vm::Vm;
 use crate::{Loaded, Parked, Pe, Unbound};
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use el2::gic::{self, HYP_TIMER, KICK, MAINTENANCE, VIRTUAL_TIMER};
+use machine::DeviceKind;
 use specs::{PeId, VcpuIndex};
 use spin::Mutex;
+use virtio::Progress;
 
 /// vCPUs that a PE may hold.
 const SLOTS: usize = 256;
@@ -95,6 +98,7 @@ pub struct PeState {
     residents: u32,
     slice_end: u64,
     armed: u64,
+    later: VecDeque<(Arc<Vm>, DeviceKind)>,
 }
 
 impl PeState {
@@ -109,6 +113,7 @@ impl PeState {
             residents: 0,
             slice_end: u64::MAX,
             armed: u64::MAX,
+            later: VecDeque::new(),
         }
     }
 
@@ -229,7 +234,21 @@ fn take_requests(pe: &mut Pe) {
             }
         }
     }
+    for _ in 0..pe.state.later.len() {
+        if let Some((vm, device)) = pe.state.later.pop_front() {
+            let progress = crate::bus::poll(&vm, device);
+            poll_later(pe, &vm, device, progress);
+        }
+    }
     retire_parked(pe);
+}
+
+/// A device had more to do than one call may take: it goes on at the PE's next look.
+pub fn poll_later(pe: &mut Pe, vm: &Arc<Vm>, device: DeviceKind, progress: Progress) {
+    if progress == Progress::More {
+        pe.state.later.push_back((vm.clone(), device));
+        pe.state.shared.look();
+    }
 }
 
 /// Parked vCPUs of VMs that stop are freed.

@@ -101,9 +101,16 @@ impl Signals {
         }
     }
 
-    /// Every vCPU of the VM looks at its requests.
-    pub fn kick_all(&self, count: u8) {
-        self.wake_some(VcpuSet::first(count));
+    /// Every PE that holds a vCPU of the VM looks at it: the VM stops.
+    pub fn look_all(&self) {
+        let here = el2::pe::current();
+        for vcpu in &self.vcpus {
+            let home = PeId(vcpu.home.load(Ordering::Relaxed));
+            self.host.pe(home).look();
+            if home != here {
+                el2::gic::kick(home);
+            }
+        }
     }
 
     /// Drives a PPI of one vCPU.

@@ -27,3 +27,10 @@ pub trait ByteSink {
     /// Takes all bytes; the oldest are forgotten when the ring is full.
     fn put(&self, bytes: &[u8]);
 }
+
+impl<T: ByteSink + ?Sized> ByteSink for alloc::sync::Arc<T> {
+    #[inline]
+    fn put(&self, bytes: &[u8]) {
+        (**self).put(bytes);
+    }
+}

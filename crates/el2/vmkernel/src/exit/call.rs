@@ -11,8 +11,7 @@ use chipset::psci::Outcome;
 #[inline(never)]
 pub fn hvc(pe: &mut Pe, mut vcpu: Loaded) -> Loaded {
     vcpu.flight.count(Reason::Call);
-    let outcome =
-        vcpu.vm.psci.call(vcpu.x(0), [vcpu.x(1), vcpu.x(2), vcpu.x(3)], &pe.state.host.random);
+    let outcome = vcpu.vm.psci.call(vcpu.x(0), [vcpu.x(1), vcpu.x(2), vcpu.x(3)], &pe.state.host.random);
     if let Outcome::Return(value) = outcome {
         vcpu.set_x(0, value);
         return leave(pe, vcpu);

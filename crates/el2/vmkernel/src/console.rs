@@ -1,0 +1,258 @@
+//! The one serial line, shared by the host log and the guests' consoles.
+//!
+//! Each stream has a ring of 64 KiB. One stream is selected: its bytes go out as they come, and input goes to it.
+//! Ctrl-] opens the menu. In merged mode every guest's complete lines go out too, each after `NAME| `.
+//! Lock order: a stream's ring → the line. Nothing here waits for the hardware longer than one character takes.
+
+mod ring;
+mod serial;
+
+use alloc::format;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use api::host::ConsoleMode;
+use core::fmt;
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use drivers::board::UartNode;
+use ports::ByteSink;
+use ring::Ring;
+use serial::Serial;
+use specs::{Intid, PeId};
+use spin::{Mutex, RwLock};
+
+/// Ctrl-].
+const ESCAPE: u8 = 0x1d;
+
+/// Writes a line to the host log.
+#[macro_export]
+macro_rules! log {
+    ($console:expr, $($argument:tt)*) => { $console.log(format_args!($($argument)*)) };
+}
+
+/// The line and its streams.
+#[derive(Debug)]
+pub struct Console {
+    line: Arc<Line>,
+    streams: RwLock<Vec<Arc<Stream>>>,
+    menu: Mutex<Option<String>>,
+    intid: Option<Intid>,
+    started_at: u64,
+}
+
+/// The serial line.
+#[derive(Debug)]
+struct Line {
+    serial: Mutex<Option<Serial>>,
+    selected: AtomicUsize,
+    merged: AtomicBool,
+}
+
+impl Line {
+    fn put(&self, bytes: &[u8]) {
+        if let Some(serial) = self.serial.lock().as_mut() {
+            serial.put(bytes);
+        }
+    }
+}
+
+/// One stream: the host log, or a guest's console.
+#[derive(Debug)]
+pub struct Stream {
+    name: String,
+    number: usize,
+    ring: Mutex<Ring>,
+    line: Arc<Line>,
+}
+
+impl Stream {
+    /// Its number in the menu.
+    pub fn number(&self) -> usize {
+        self.number
+    }
+
+    /// A line of the host's own in a guest's stream.
+    pub fn host_line(&self, text: &str) {
+        self.put(format!("\r\n[host] {text}\r\n").as_bytes());
+    }
+}
+
+impl ByteSink for Stream {
+    #[inline]
+    fn put(&self, bytes: &[u8]) {
+        let mut ring = self.ring.lock();
+        for byte in bytes {
+            ring.push(*byte);
+            if *byte == b'\n' && self.number != 0 && self.line.merged.load(Ordering::Relaxed) {
+                self.put_merged(&mut ring);
+            }
+        }
+        if self.line.selected.load(Ordering::Relaxed) == self.number {
+            self.line.put(bytes);
+        }
+    }
+}
+
+impl Stream {
+    /// Writes the line that just ended after the stream's name.
+    #[inline(never)]
+    fn put_merged(&self, ring: &mut Ring) {
+        if self.line.selected.load(Ordering::Relaxed) == self.number {
+            ring.mark();
+            return;
+        }
+        let mut text = Vec::with_capacity(128);
+        text.extend_from_slice(self.name.as_bytes());
+        text.extend_from_slice(b"| ");
+        ring.since_mark(|byte| {
+            if byte != b'\r' && byte != b'\n' {
+                text.push(byte);
+            }
+        });
+        text.extend_from_slice(b"\r\n");
+        self.line.put(&text);
+    }
+}
+
+impl Console {
+    /// With the host log as the first stream.
+    pub fn new(uart: Option<UartNode>, started_at: u64) -> Self {
+        let serial = uart.and_then(Serial::new);
+        let line = Arc::new(Line {
+            serial: Mutex::new(serial),
+            selected: AtomicUsize::new(0),
+            merged: AtomicBool::new(false),
+        });
+        let console = Self {
+            line,
+            streams: RwLock::new(Vec::new()),
+            menu: Mutex::new(None),
+            intid: uart.and_then(|uart| uart.intid).map(Intid),
+            started_at,
+        };
+        console.add_stream("host log");
+        console
+    }
+
+    /// A new stream.
+    pub fn add_stream(&self, name: &str) -> Arc<Stream> {
+        let mut streams = self.streams.write();
+        let stream = Arc::new(Stream {
+            name: String::from(name),
+            number: streams.len(),
+            ring: Mutex::new(Ring::new()),
+            line: self.line.clone(),
+        });
+        streams.push(stream.clone());
+        stream
+    }
+
+    /// How the line is shared.
+    pub fn set_mode(&self, mode: ConsoleMode) {
+        self.line.merged.store(mode == ConsoleMode::Merged, Ordering::Relaxed);
+    }
+
+    /// Writes a line to the host log, after the time since boot.
+    pub fn log(&self, text: fmt::Arguments<'_>) {
+        let ticks = el2::regs::counter().saturating_sub(self.started_at);
+        let micros = u128::from(ticks) * 1_000_000 / u128::from(el2::regs::counter_hz());
+        let line = format!("[{:5}.{:06}] {text}\r\n", micros / 1_000_000, micros % 1_000_000);
+        if let Some(stream) = self.streams.read().first() {
+            stream.put(line.as_bytes());
+        }
+        let selected = self.line.selected.load(Ordering::Relaxed);
+        if selected != 0 && self.line.merged.load(Ordering::Relaxed) {
+            self.line.put(line.as_bytes());
+        }
+    }
+
+    /// Bytes past every lock, for the panic screen: another PE may hold one and never give it back.
+    pub fn force(&self, text: fmt::Arguments<'_>) {
+        if let Some(mut serial) = self.line.serial.try_lock()
+            && let Some(serial) = serial.as_mut()
+        {
+            serial.put(format!("{text}\r\n").as_bytes());
+        }
+    }
+
+    /// From now on input is taken, by this PE.
+    pub fn listen(&self, pe: PeId) {
+        if let Some(serial) = self.line.serial.lock().as_mut() {
+            serial.listen();
+        }
+        if let Some(intid) = self.intid {
+            el2::gic::enable_spi(intid, pe);
+        }
+    }
+
+    /// Whether an interrupt is the line's.
+    pub fn is_interrupt(&self, intid: Intid) -> bool {
+        self.intid == Some(intid)
+    }
+
+    /// Takes what was typed; `deliver(stream, byte)` gives it to a guest.
+    pub fn take_input(&self, deliver: impl Fn(usize, u8) -> bool) {
+        // A bounded number at a time: the line can't hold the PE.
+        for _ in 0..64 {
+            let byte = self.line.serial.lock().as_mut().and_then(Serial::get);
+            let Some(byte) = byte else { return };
+            if !self.steer(byte) {
+                deliver(self.line.selected.load(Ordering::Relaxed), byte);
+            }
+        }
+    }
+
+    /// The menu's part of the input; whether it took the byte.
+    fn steer(&self, byte: u8) -> bool {
+        let mut menu = self.menu.lock();
+        match (&mut *menu, byte) {
+            (None, ESCAPE) => {
+                *menu = Some(String::new());
+                self.show_menu();
+            }
+            (None, _) => return false,
+            (Some(digits), b'0'..=b'9') => {
+                digits.push(char::from(byte));
+                self.line.put(&[byte]);
+                let count = self.streams.read().len();
+                let chosen = digits.parse::<usize>().unwrap_or(usize::MAX);
+                // One digit is enough where no longer number fits.
+                if chosen.saturating_mul(10) >= count {
+                    *menu = None;
+                    self.select(chosen);
+                }
+            }
+            (Some(digits), b'\r' | b'\n') => {
+                let chosen = digits.parse().unwrap_or(usize::MAX);
+                *menu = None;
+                self.select(chosen);
+            }
+            (Some(_), _) => {
+                *menu = None;
+                self.line.put(b"\r\n");
+            }
+        }
+        true
+    }
+
+    fn show_menu(&self) {
+        let mut text = String::from("\r\n");
+        for stream in self.streams.read().iter() {
+            text.push_str(&format!("{} {}\r\n", stream.number, stream.name));
+        }
+        text.push_str("number, Enter: ");
+        self.line.put(text.as_bytes());
+    }
+
+    /// Shows a stream from the start of its ring.
+    fn select(&self, number: usize) {
+        let Some(stream) = self.streams.read().get(number).cloned() else {
+            return self.line.put(b"\r\nno such number\r\n");
+        };
+        let mut ring = stream.ring.lock();
+        self.line.selected.store(number, Ordering::Relaxed);
+        self.line.put(format!("\r\n--- {} ---\r\n", stream.name).as_bytes());
+        ring.all(|bytes| self.line.put(bytes));
+        ring.mark();
+    }
+}

@@ -1,0 +1,53 @@
+//! The last 64 KiB of a stream.
+
+use alloc::vec::Vec;
+
+const BYTES: usize = 64 * 1024;
+
+/// Bytes with sequence numbers: the n-th byte ever is at n modulo the size.
+#[derive(Debug)]
+pub struct Ring {
+    bytes: Vec<u8>,
+    next: u64,
+    mark: u64,
+}
+
+impl Ring {
+    /// Empty. The memory is taken as it fills.
+    pub fn new() -> Self {
+        Self { bytes: Vec::new(), next: 0, mark: 0 }
+    }
+
+    /// One more byte; the oldest is forgotten when it is full.
+    #[inline]
+    pub fn push(&mut self, byte: u8) {
+        let at = self.next as usize % BYTES;
+        match self.bytes.get_mut(at) {
+            Some(slot) => *slot = byte,
+            None => self.bytes.push(byte),
+        }
+        self.next = self.next.wrapping_add(1);
+    }
+
+    /// Everything that is kept, oldest first, in at most two parts.
+    pub fn all(&self, mut take: impl FnMut(&[u8])) {
+        let at = if self.bytes.len() < BYTES { 0 } else { self.next as usize % BYTES };
+        let (new, old) = self.bytes.split_at_checked(at).unwrap_or((&[], &self.bytes));
+        take(old);
+        take(new);
+    }
+
+    /// What came since the last mark; then marks.
+    pub fn since_mark(&mut self, mut take: impl FnMut(u8)) {
+        let oldest = self.next.saturating_sub(self.bytes.len() as u64);
+        for number in self.mark.max(oldest)..self.next {
+            take(self.bytes.get(number as usize % BYTES).copied().unwrap_or(0));
+        }
+        self.mark();
+    }
+
+    /// Marks the place of the next byte.
+    pub fn mark(&mut self) {
+        self.mark = self.next;
+    }
+}

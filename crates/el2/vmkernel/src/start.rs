@@ -1,0 +1,145 @@
+//! The host's start: reads the boot archive, starts its VMs; and its end. Host devices' interrupts come here, too.
+
+use crate::assemble::{Source, assemble};
+use crate::host::Host;
+use crate::{Pe, log};
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use api::archive::BootArchive;
+use api::host::Vm as VmDocument;
+use machine::BootSpec;
+use specs::Intid;
+
+/// What the archive says, by places in it.
+struct Contents {
+    host: api::host::Host,
+    problems: Vec<String>,
+    vms: Vec<Files>,
+}
+
+/// The files of a VM: (offset, bytes).
+struct Files {
+    document: VmDocument,
+    boot: Option<BootSpec>,
+    kernel: Option<(u64, u64)>,
+    initrd: Option<(u64, u64)>,
+    firmware: Option<(u64, u64)>,
+    disks: Vec<Option<(u64, u64)>>,
+}
+
+/// Starts the VMs of the boot archive.
+pub fn start_host(host: &'static Host, pe: &mut Pe) {
+    let console = &host.console;
+    log!(
+        console,
+        "{} of {} PEs run, GICv{}",
+        host.pes_up(),
+        host.board.pes.len(),
+        2 + u8::from(el2::gic::is_v3())
+    );
+    log!(
+        console,
+        "{} MiB for guests, {} KiB for the host",
+        el2::memory::free().bytes >> 20,
+        el2::boot::own_bytes() >> 10
+    );
+    while el2::memory::prepare_step() {}
+    let contents = host.archive.and_then(|archive| el2::ram::read_archive(archive, read));
+    let Some(contents) = contents else {
+        log!(
+            console,
+            "no boot archive: no VM starts; give one as initrd (QEMU -initrd FILE, on a Pi initramfs)"
+        );
+        return;
+    };
+    console.set_mode(contents.host.console);
+    for problem in &contents.problems {
+        log!(console, "{problem}");
+    }
+    for files in contents.vms {
+        let name = files.document.name.clone();
+        match assemble(host, files.source()) {
+            Ok(vm) => {
+                log!(console, "{}: {} vCPUs, {} MiB", vm.name, vm.plan.spec.vcpus, vm.plan.ram.bytes() >> 20)
+            }
+            Err(why) => log!(console, "{name}: not started: {why}"),
+        }
+    }
+    console.listen(pe.id());
+}
+
+/// Reads the archive: the document, and where its files are.
+fn read(bytes: &[u8]) -> Contents {
+    let archive = match BootArchive::new(bytes) {
+        Ok(archive) => archive,
+        Err(error) => {
+            let problems = alloc::vec![error.to_string()];
+            return Contents { host: api::host::Host::default(), problems, vms: Vec::new() };
+        }
+    };
+    let parsed = archive.host_document();
+    let place = |file: &[u8]| {
+        let offset = (file.as_ptr() as u64).wrapping_sub(bytes.as_ptr() as u64);
+        (offset, file.len() as u64)
+    };
+    let find = |name: &Option<String>| name.as_ref().and_then(|name| archive.find(name));
+    let vms = parsed.document.vms.into_iter().map(|document| {
+        let kernel = find(&document.boot.kernel);
+        let initrd = find(&document.boot.initrd);
+        let firmware = find(&document.boot.firmware);
+        let boot = kernel
+            .map(|kernel| BootSpec::kernel(kernel, initrd.map_or(0, |file| file.len() as u64)))
+            .or(firmware.map(|file| BootSpec::Firmware { bytes: file.len() as u64 }));
+        let disks = document.disks.iter().map(|disk| find(&disk.image).map(place)).collect();
+        Files {
+            boot,
+            kernel: kernel.map(place),
+            initrd: initrd.map(place),
+            firmware: firmware.map(place),
+            disks,
+            document,
+        }
+    });
+    Contents {
+        host: parsed.document.host,
+        problems: parsed.problems.iter().map(ToString::to_string).collect(),
+        vms: vms.collect(),
+    }
+}
+
+impl Files {
+    /// Places become spans, once the archive is closed for references.
+    fn source(self) -> Source {
+        let span = |place: Option<(u64, u64)>| {
+            place.and_then(|(offset, bytes)| el2::ram::archive_span(offset, bytes))
+        };
+        Source {
+            boot: self.boot,
+            kernel: span(self.kernel),
+            initrd: span(self.initrd),
+            firmware: span(self.firmware),
+            disks: self.disks.into_iter().map(span).collect(),
+            document: Some(self.document),
+        }
+    }
+}
+
+/// An interrupt of a host device.
+pub fn device_interrupt(pe: &mut Pe, intid: Intid) {
+    let host = pe.state.host;
+    if host.console.is_interrupt(intid) {
+        host.console.take_input(|stream, byte| {
+            let vms = host.vms.lock();
+            let vm = vms.iter().find(|vm| vm.stream.number() == stream);
+            vm.is_none_or(|vm| vm.devices.uart.lock().receive(byte))
+        });
+    }
+}
+
+/// The last VM is off.
+pub fn all_vms_are_off(host: &Host) {
+    log!(host.console, "host: all VMs are off");
+    if host.board.boot_arguments.split(' ').any(|argument| argument == "bramble.exit") {
+        el2::boot::psci_system(false);
+    }
+}

@@ -1,0 +1,162 @@
+//! A VM: its parts, and how it stops, restarts and goes away.
+//!
+//! Stopping is a request: every vCPU sees it at its next exit and is freed by its own PE; the last one to go finishes
+//! the stop. So no PE ever waits for another.
+
+use crate::assemble;
+use crate::bus::Region;
+use crate::console::Stream;
+use crate::host::Host;
+use crate::signals::{Signals, Wire};
+use crate::vcpu::VcpuState;
+use crate::{Parked, Pe, Unbound};
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use chipset::{Psci, Timer};
+use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use el2::ram::GuestRam;
+use el2::tables::HostTables;
+use el2::vcpu::Start;
+use machine::MachinePlan;
+use specs::{Ipa, VcpuIndex, VmId};
+use spin::Mutex;
+use stage2::{Stage2, Vmid};
+
+/// What a stop is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Wanted {
+    /// It runs.
+    Running = 0,
+    /// Its end.
+    Off = 1,
+    /// To start anew.
+    Restart = 2,
+}
+
+/// The devices of a VM.
+pub struct Devices {
+    /// PL011.
+    pub uart: Mutex<chipset::Pl011<Wire, Arc<Stream>>>,
+    /// virtio-blk, by disk number.
+    pub blocks: Vec<assemble::Block>,
+}
+
+/// A VM.
+pub struct Vm {
+    /// Its id.
+    pub id: VmId,
+    /// Its name.
+    pub name: String,
+    /// Where everything is.
+    pub plan: MachinePlan,
+    /// Its RAM.
+    pub ram: Arc<GuestRam>,
+    /// Its translation tables; none once it is gone.
+    pub stage2: Mutex<Option<Stage2<HostTables>>>,
+    /// VTTBR_EL2 of its vCPUs.
+    pub vttbr: u64,
+    /// Its name in the TLBs.
+    pub vmid: Vmid,
+    /// Its interrupts.
+    pub signals: Arc<Signals>,
+    /// Its power state.
+    pub psci: Psci,
+    /// Where its devices are.
+    pub regions: Vec<Region>,
+    /// Its devices.
+    pub devices: Devices,
+    /// Its console.
+    pub stream: Arc<Stream>,
+    /// What it boots from.
+    pub source: assemble::Source,
+    pub(crate) live: AtomicU32,
+    pub(crate) wanted: AtomicU8,
+    pub(crate) counter_offset: AtomicU64,
+}
+
+impl core::fmt::Debug for Vm {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Vm").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Vm {
+    /// Whether its vCPUs are to leave.
+    #[inline]
+    pub fn is_stopping(&self) -> bool {
+        self.wanted.load(Ordering::Relaxed) != Wanted::Running as u8
+    }
+}
+
+/// Asks a VM to stop. The first reason stands.
+pub fn stop(vm: &Vm, wanted: Wanted) {
+    let running = Wanted::Running as u8;
+    if vm.wanted.compare_exchange(running, wanted as u8, Ordering::SeqCst, Ordering::Relaxed).is_err() {
+        return;
+    }
+    vm.signals.look_all();
+}
+
+/// Stops a VM that can't go on, and says why.
+pub fn stop_for(vm: &Vm, why: &str) {
+    vm.stream.host_line(&alloc::format!("the host stopped this VM: {why}"));
+    stop(vm, Wanted::Off);
+}
+
+/// A vCPU starts: CPU_ON, or the VM's first.
+pub fn start_vcpu(host: &'static Host, vm: &Arc<Vm>, index: VcpuIndex, entry: Ipa, context: u64) {
+    let start = Start {
+        entry: entry.0,
+        x0: context,
+        mpidr: 1 << 31 | u64::from(index.0),
+        vttbr: vm.vttbr,
+        counter_offset: vm.counter_offset.load(Ordering::Relaxed),
+    };
+    let state = VcpuState {
+        signals: vm.signals.clone(),
+        index,
+        slot: 0,
+        hint: Region::NONE,
+        ids: &host.ids,
+        flight: crate::flight::Flight::default(),
+        vm: vm.clone(),
+        physical_timer: Timer::default(),
+        physical_line: false,
+        set_way: false,
+    };
+    vm.live.fetch_add(1, Ordering::SeqCst);
+    crate::pe::send(host, host.least_loaded(), Unbound::new(state, start));
+}
+
+/// A vCPU left for good, on its PE. The last one of a VM that stops finishes the stop.
+pub fn vcpu_is_gone(pe: &mut Pe, parked: Parked) {
+    let vm = parked.vm.clone();
+    let index = parked.index;
+    drop(parked);
+    let last = vm.live.fetch_sub(1, Ordering::SeqCst) == 1;
+    vm.psci.stopped(index);
+    if last && vm.is_stopping() {
+        finish(pe.state.host, vm);
+    }
+}
+
+fn finish(host: &'static Host, vm: Arc<Vm>) {
+    if vm.wanted.load(Ordering::SeqCst) == Wanted::Restart as u8 {
+        crate::log!(host.console, "{}: restarts", vm.name);
+        match assemble::restart(host, &vm) {
+            Ok(()) => return,
+            Err(error) => crate::log!(host.console, "{}: can't restart: {error}", vm.name),
+        }
+    }
+    // The tables go before the RAM that they map; the RAM goes with the last reference to the VM.
+    *vm.stage2.lock() = None;
+    host.vms.lock().retain(|other| other.id != vm.id);
+    host.release_vmid(vm.vmid);
+    crate::log!(host.console, "{}: off", vm.name);
+    drop(vm);
+    if host.vms.lock().is_empty() {
+        crate::start::all_vms_are_off(host);
+    }
+}
