@@ -7,7 +7,7 @@
 //! read-modify-write and are followed by a post. Words that only the owner writes are plain loads and stores (relaxed
 //! atomics, because others read them). The inbox joins the two.
 
-use core::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 /// Inbox flag: look at everything. The bits below it are private interrupts that became pending.
 pub(crate) const RECONCILE: u64 = 1 << 32;
@@ -102,7 +102,7 @@ pub(crate) struct Bank {
     // Any PE: what the guest configured.
     pub(crate) enable: Shared,
     pub(crate) group: Shared,
-    priority: [Shared; 8],
+    priority: [AtomicU8; 32],
     /// GICR_WAKER.ProcessorSleep.
     pub(crate) waker: Shared,
     // Any PE: wires and requests.
@@ -135,13 +135,24 @@ pub(crate) struct Bank {
     // The owner only: the list registers.
     /// Those in use.
     pub(crate) used: Owned,
-    /// Maintenance interrupts enabled, and whether the short path must not be taken.
+    /// Maintenance interrupts enabled, and whether one of the list registers needs the long path.
     pub(crate) care: Owned,
-    /// What each stands for: INTID, and the source in bits 15:13.
-    slots: [AtomicU16; 16],
+    /// Private interrupts that the short path may deliver: eligible when last reconciled, and nothing to take care of.
+    pub(crate) short: Owned,
+    /// What each stands for: its contents at delivery, pending, with today's priority and group.
+    slots: [AtomicU64; 16],
+    /// The list register of each private interrupt that is resident.
+    places: [AtomicU8; 32],
 }
 
 impl Bank {
+    /// [`RECONCILE`] and pending bits are posted as one, so that the short path never takes a PPI's bit that is not a
+    /// hardware interrupt's.
+    #[inline]
+    pub(crate) fn post_pending(&self, bits: u32) {
+        self.post(RECONCILE | u64::from(bits));
+    }
+
     /// Whether something was posted since the last flush.
     #[inline]
     pub(crate) fn posted(&self) -> bool {
@@ -177,13 +188,12 @@ impl Bank {
     /// Priority of a private interrupt.
     #[inline]
     pub(crate) fn priority(&self, intid: u32) -> u8 {
-        byte_of(&self.priority, intid)
+        element(&self.priority, intid as usize).load(Ordering::Relaxed)
     }
 
-    /// Four priorities, as IPRIORITYR shows them.
-    #[inline]
-    pub(crate) fn priority_word(&self, word: usize) -> &Shared {
-        element(&self.priority, word)
+    /// Sets the priority of a private interrupt; says whether that changed it.
+    pub(crate) fn put_priority(&self, intid: u32, priority: u8) -> bool {
+        element(&self.priority, intid as usize).swap(priority, Ordering::Relaxed) != priority
     }
 
     /// The sources of an SGI that are pending outside the list registers.
@@ -216,20 +226,36 @@ impl Bank {
         self.source_word(word_of(sgi)).remove(source_mask(sgi, source));
     }
 
-    /// What a list register stands for: INTID and source.
+    /// What a list register stands for: its contents at delivery.
     #[inline]
-    pub(crate) fn slot(&self, slot: u32) -> (u32, u8) {
-        let packed = element(&self.slots, slot as usize).load(Ordering::Relaxed);
-        let [_, upper] = packed.to_le_bytes();
-        (u32::from(packed & 0x1fff), upper >> 5)
+    pub(crate) fn slot(&self, slot: u32) -> u64 {
+        element(&self.slots, slot as usize).load(Ordering::Relaxed)
+    }
+
+    /// The INTID that a list register stands for: in both layouts its lowest bits.
+    #[inline]
+    pub(crate) fn slot_intid(&self, slot: u32) -> u32 {
+        let [low, high, ..] = self.slot(slot).to_le_bytes();
+        u32::from(u16::from_le_bytes([low, high]) & 0x3ff)
     }
 
     /// Records what a list register stands for.
     #[inline]
-    pub(crate) fn put_slot(&self, slot: u32, intid: u32, source: u8) {
-        let [low, high, ..] = intid.to_le_bytes();
-        let packed = u16::from_le_bytes([low, high & 0x1f | source << 5]);
-        element(&self.slots, slot as usize).store(packed, Ordering::Relaxed);
+    pub(crate) fn put_slot(&self, slot: u32, raw: u64) {
+        element(&self.slots, slot as usize).store(raw, Ordering::Relaxed);
+    }
+
+    /// The list register of a private interrupt that is resident.
+    #[inline]
+    pub(crate) fn place(&self, intid: u32) -> u32 {
+        u32::from(element(&self.places, intid as usize).load(Ordering::Relaxed))
+    }
+
+    /// Records the list register of a private interrupt.
+    #[inline]
+    pub(crate) fn put_place(&self, intid: u32, slot: u32) {
+        let [slot, ..] = slot.to_le_bytes();
+        element(&self.places, intid as usize).store(slot, Ordering::Relaxed);
     }
 
     /// Private interrupts that may be signalled: enabled, in an enabled group.
@@ -249,10 +275,11 @@ impl Bank {
         self.inbox.store(0, Ordering::Relaxed);
         let shared = [&self.enable, &self.group, &self.waker, &self.line, &self.clear_pending];
         let requests = [&self.set_active, &self.clear_active];
-        let bytes = self.priority.iter().chain(&self.sources).chain(&self.clear_sources);
+        let bytes = self.sources.iter().chain(&self.clear_sources);
+        self.priority.iter().for_each(|priority| priority.store(0, Ordering::Relaxed));
         shared.into_iter().chain(requests).chain(bytes).for_each(|word| word.put(0));
         let owned = [&self.latch, &self.active, &self.resident, &self.held, &self.evicted, &self.hardware];
-        owned.into_iter().chain([&self.used, &self.care]).for_each(|word| word.put(0));
+        owned.into_iter().chain([&self.used, &self.care, &self.short]).for_each(|word| word.put(0));
     }
 }
 

@@ -1,7 +1,7 @@
 //! Between the state and the list registers: flush (into them) and fold (back).
 //!
 //! Called by the owner of a vCPU: `flush` at an exit that finds the vCPU posted, `fold` on a maintenance interrupt,
-//! before the vCPU is switched out, and before a guest reads pending or active state. Calls `owner` for the state.
+//! before the vCPU is switched out, and before a guest reads pending or active state. Calls `inject` for the short path, `owner` for the state.
 //! Standards: GICv2, IHI 0048B, 5.2 "Managing the GIC virtual CPU interface"; GICv3, IHI 0069, 6.3 "The virtual
 //! interface: usage model for the List registers".
 //!
@@ -24,7 +24,11 @@ impl Vgic {
     /// vCPUs that must be kicked.
     #[inline]
     pub fn flush<L: ListRegisters>(&self, me: VcpuIndex, lrs: &mut L) -> VcpuSet {
-        let posted = self.bank(me).take_inbox();
+        let bank = self.bank(me);
+        let posted = bank.take_inbox();
+        if bank.inject(posted, lrs) {
+            return VcpuSet::NONE;
+        }
         self.reconcile(me, posted, lrs)
     }
 
@@ -113,7 +117,7 @@ impl Owner<'_> {
     fn read_back<L: ListRegisters>(&mut self, posted: u64, lrs: &mut L) {
         for slot in Ones(self.bank.used.get()) {
             let entry = self.entry(slot, lrs);
-            let irq = Irq::of(self.bank.slot(slot).0);
+            let irq = Irq::of(self.bank.slot_intid(slot));
             let acknowledged = self.get(Field::Held, irq) && !entry.pending;
             if acknowledged && !self.is_token(irq) {
                 // The pending state that ISPENDR gave a level-triggered interrupt ends when it is acknowledged.
@@ -187,7 +191,7 @@ impl Owner<'_> {
 
     /// Brings list register `slot` to what the state allows.
     fn correct<L: ListRegisters>(&mut self, slot: u32, requests: Requests, lrs: &mut L) {
-        let irq = Irq::of(self.bank.slot(slot).0);
+        let irq = Irq::of(self.bank.slot_intid(slot));
         let before = self.entry(slot, lrs);
         let mut entry = before;
         if entry.pending {
@@ -199,6 +203,7 @@ impl Owner<'_> {
             if entry != before {
                 lrs.set(slot, entry.encode(L::VERSION));
             }
+            self.bank.put_slot(slot, self.fresh(irq, entry).encode(L::VERSION));
             self.put(Field::Held, irq, entry.pending);
             self.put(Field::Active, irq, entry.active);
         } else {
@@ -279,8 +284,9 @@ impl Owner<'_> {
         if self.has_sources(irq) && entry.pending && self.get(Field::Latch, irq) {
             self.merge_source(irq, source);
         }
-        // What is left in the latch, or a level that is still high, must be looked at after the deactivation.
-        entry.link = Link::Virtual { eoi: self.is_pending(irq), source };
+        // What is left in the latch, a level that is still high, a physical interrupt without HW = 1: must be looked
+        // at after the deactivation.
+        entry.link = Link::Virtual { eoi: self.is_pending(irq) || self.is_hardware(irq), source };
     }
 
     /// Gives list registers to what waits, and arms maintenance interrupts for what gets none.
@@ -356,6 +362,13 @@ impl Owner<'_> {
             lrs.set_maintenance(wanted);
         }
         self.bank.care.put(care);
+        self.bank.short.put(if care == 0 { self.bank.eligible(self.groups) } else { 0 });
+    }
+
+    /// What the short path would write for `irq` next time.
+    fn fresh(&self, irq: Irq, entry: Entry) -> Entry {
+        let (priority, group1) = (self.priority(irq), self.group1(irq));
+        Entry { pending: true, active: false, priority, group1, ..entry }
     }
 
     /// All list registers are active: the end of any one must be heard. One with HW = 1 cannot ask, so it loses its
@@ -384,5 +397,6 @@ impl Owner<'_> {
         }
         lrs.set_maintenance(Maintenance::NONE);
         self.bank.care.put(0);
+        self.bank.short.put(0);
     }
 }

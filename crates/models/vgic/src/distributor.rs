@@ -280,11 +280,11 @@ impl Vgic {
     /// A byte of IPRIORITYR or ITARGETSR.
     fn write_byte(&self, spis: &mut Spis, offset: u64, byte: u8) -> VcpuSet {
         if let Some(spi) = byte_spi(offset, gicd::IPRIORITYR) {
-            let [mask, ..] = PRIORITY_MASK.to_le_bytes();
-            if spis.priority(spi) == byte & mask {
+            let priority = byte & PRIORITY_MASK;
+            if spis.priority(spi) == priority {
                 return VcpuSet::NONE;
             }
-            spis.put_priority(spi, byte & mask);
+            spis.put_priority(spi, priority);
             return spis.concerned_by(spi, self.groups());
         }
         // With one PE there is no ITARGETSR: everything goes there.

@@ -48,6 +48,7 @@ mod deliver;
 mod distributor;
 #[cfg(any(test, feature = "fake"))]
 pub mod fake;
+mod inject;
 mod lr;
 mod owner;
 mod private;

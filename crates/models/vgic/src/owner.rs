@@ -224,7 +224,10 @@ impl Owner<'_> {
     /// Records that list register `slot` has `irq`.
     pub(crate) fn occupy(&mut self, slot: u32, irq: Irq, entry: Entry) {
         self.bank.used.add(1 << slot);
-        self.bank.put_slot(slot, irq.intid(), entry.source());
+        self.bank.put_slot(slot, entry.encode(self.version));
+        if let Irq::Private(intid) = irq {
+            self.bank.put_place(intid, slot);
+        }
         self.put(Field::Resident, irq, true);
         self.put(Field::Held, irq, entry.pending);
         if let Irq::Shared(spi) = irq {

@@ -11,14 +11,14 @@ use specs::gic::gicd;
 
 use crate::bank::{Bank, RECONCILE, SGIS};
 use crate::bits::{Ones, VcpuSet};
-use crate::lr::Version;
+use crate::lr::{Entry, Version};
 use crate::vgic::Vgic;
 
 /// ICFGR0: SGIs are edge-triggered.
 const ICFGR0: u32 = 0xaaaa_aaaa;
 
-/// Priority bits that exist in each of four priorities: the five that any list register keeps.
-pub(crate) const PRIORITY_MASK: u32 = 0xf8f8_f8f8;
+/// Priority bits that exist: the five that any list register keeps.
+pub(crate) const PRIORITY_MASK: u8 = 0xf8;
 
 impl Vgic {
     /// A load from `vcpu`'s private registers; `offset` is aligned to `width`, one or four bytes.
@@ -40,7 +40,9 @@ impl Vgic {
             gicd::ISACTIVER | gicd::ICACTIVER => {
                 (bank.active.get() | bank.set_active.get()) & !bank.clear_active.get()
             }
-            0x400..0x420 => bank.priority_word(index(offset, gicd::IPRIORITYR)).get(),
+            0x400..0x420 => {
+                u32::from_le_bytes([0, 1, 2, 3].map(|lane| bank.priority(intid_of(offset) + lane)))
+            }
             gicd::ICFGR => ICFGR0,
             0xf10..0xf20 if self.version == Version::V2 => source_state(bank, index(offset, gicd::CPENDSGIR)),
             0xf20..0xf30 if self.version == Version::V2 => source_state(bank, index(offset, gicd::SPENDSGIR)),
@@ -73,9 +75,7 @@ impl Vgic {
         let bits = value << shift & lanes;
         let aligned = offset & !3;
         let changed = match aligned {
-            0x400..0x420 => {
-                bank.priority_word(index(aligned, gicd::IPRIORITYR)).replace(lanes & PRIORITY_MASK, bits)
-            }
+            0x400..0x420 => write_priorities(bank, offset, width, value),
             0xf10..0xf30 if self.version == Version::V2 => self.write_sources(bank, aligned, bits),
             _ if width == Width::W32 => self.write_private_word(bank, aligned, bits),
             _ => 0,
@@ -115,7 +115,7 @@ impl Vgic {
 
     fn set_pending(&self, bank: &Bank, bits: u32) -> u32 {
         let bits = self.pendable(bits);
-        bank.post(u64::from(bits));
+        bank.post_pending(bits);
         bits
     }
 
@@ -139,11 +139,28 @@ impl Vgic {
         }
         let word = index(offset, gicd::SPENDSGIR);
         bank.source_word(word).add(bits);
+        let first = u32::try_from(offset - gicd::SPENDSGIR).unwrap_or(0) & 0xc;
+        let mut pending = 0_u32;
         for lane in Ones(0xf).filter(|lane| bits >> (lane * 8) & 0xff != 0) {
-            bank.post(1 << (word as u64 * 4 + u64::from(lane)));
+            pending |= 1 << (first + lane);
         }
+        bank.post_pending(pending);
         bits
     }
+}
+
+/// One or four bytes of IPRIORITYR; says (by anything but zero) whether one changed.
+fn write_priorities(bank: &Bank, offset: u64, width: Width, value: u32) -> u32 {
+    let lanes = if width == Width::W8 { 1 } else { 4 };
+    let bytes = (0_u32..lanes).zip(value.to_le_bytes());
+    bytes.fold(0, |changed, (lane, byte)| {
+        changed | u32::from(bank.put_priority(intid_of(offset) + lane, byte & PRIORITY_MASK))
+    })
+}
+
+/// The INTID of the byte at `offset` of IPRIORITYR.
+fn intid_of(offset: u64) -> u32 {
+    u32::try_from(offset.saturating_sub(gicd::IPRIORITYR) & 31).unwrap_or(0)
 }
 
 /// CPENDSGIR and SPENDSGIR of four SGIs: what is outside the list registers, and what is pending in one.
@@ -151,7 +168,7 @@ fn source_state(bank: &Bank, word: usize) -> u32 {
     let mut state = bank.source_word(word).get();
     let cleared = bank.clear_source_word(word).get();
     for slot in Ones(bank.used.get()) {
-        let (intid, source) = bank.slot(slot);
+        let (intid, source) = (bank.slot_intid(slot), Entry::decode(Version::V2, bank.slot(slot)).source());
         if intid < 16 && (intid >> 2) as usize == word && bank.held.get() & 1 << intid != 0 {
             state |= crate::bank::source_mask(intid, source) & !cleared;
         }

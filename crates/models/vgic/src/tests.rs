@@ -170,7 +170,7 @@ both! {
 
     fn the_timer_deactivates_its_physical_interrupt(vgic, lrs) {
         for round in 1..4 {
-            vgic.pend_hardware(ME, Intid(27));
+            vgic.pend_hardware(ME, Intid(27), &mut lrs);
             assert_eq!(vgic.live_hardware(ME), 1 << 27);
             vgic.flush(ME, &mut lrs);
             assert_eq!(lrs.guest().acknowledge(), Some((27, 0)));

@@ -41,6 +41,7 @@ pub enum Line {
 pub struct Vgic {
     pub(crate) version: Version,
     pub(crate) vcpus: u8,
+    all: VcpuSet,
     /// GICD_TYPER.
     pub(crate) typer: u32,
     /// GICD_CTLR's group enables.
@@ -63,6 +64,7 @@ impl Vgic {
         let vgic = Self {
             version,
             vcpus,
+            all: VcpuSet::first(vcpus),
             typer,
             ctlr: AtomicU32::new(0),
             banks: core::array::from_fn(|_| Bank::default()),
@@ -122,16 +124,18 @@ impl Vgic {
 
     /// The physical interrupt `intid` (a PPI that belongs to the guest, such as its virtual timer's) was acknowledged
     /// by this PE and its priority dropped: it stays active until the guest's own deactivation reaches it through a
-    /// list register. Owner only; flush afterwards.
+    /// list register of `lrs`. Delivered at once where that is simple, else posted. Owner only.
     #[inline]
-    pub fn pend_hardware(&self, me: VcpuIndex, intid: Intid) {
+    pub fn pend_hardware<L: ListRegisters>(&self, me: VcpuIndex, intid: Intid, lrs: &mut L) {
         if !(16..32).contains(&intid.0) {
             return;
         }
         let bank = self.bank(me);
         let bit = 1_u32 << (intid.0 & 31);
         bank.hardware.add(bit);
-        bank.post(u64::from(bit));
+        if bank.posted() || !bank.inject(u64::from(bit), lrs) {
+            bank.post(u64::from(bit));
+        }
     }
 
     /// The PPIs (bit n: INTID n) whose physical interrupt must be active on the PE that runs `me`. Who switches the
@@ -179,7 +183,7 @@ impl Vgic {
     /// All vCPUs of the VM.
     #[inline]
     pub(crate) fn all(&self) -> VcpuSet {
-        VcpuSet::first(self.vcpus)
+        self.all
     }
 
     /// Posts to each of `set`; gives it back.

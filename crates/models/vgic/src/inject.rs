@@ -1,0 +1,115 @@
+//! The short path of a flush: one SGI or hardware interrupt was posted, a list register is free, nothing waits.
+//!
+//! Called by `deliver` and `vgic`. This is what a guest's SGI to itself and its timer cost, so each instruction
+//! counts; whatever is not plain is left, untouched, to the long path.
+//!
+//! Invariants: `short` holds what was eligible at the last reconcile; whoever changes that posts
+//! [`RECONCILE`](crate::bank::RECONCILE), which is above bit 31 and so is never in `short`. A PPI's bit comes without
+//! that flag only from a hardware interrupt.
+
+use crate::bank::{Bank, SGIS};
+use crate::bits::{Ones, VcpuSet};
+use crate::lr::{Entry, Link, ListRegisters, Version};
+
+impl Bank {
+    /// Delivers the one interrupt `posted`; `false`, with nothing changed, where that is not all there is to do.
+    #[inline]
+    pub(crate) fn inject<L: ListRegisters>(&self, posted: u64, lrs: &mut L) -> bool {
+        if posted & !u64::from(self.short.get()) != 0 || posted & posted.wrapping_sub(1) != 0 || posted == 0 {
+            return false;
+        }
+        let intid = posted.trailing_zeros() & 31;
+        let empty = lrs.empty();
+        if self.resident.get() >> intid & 1 != 0 {
+            return self.inject_again(intid, empty, lrs);
+        }
+        self.inject_anew(intid, empty, lrs)
+    }
+
+    /// The guest is done with the list register that still stands for `intid`: the same again.
+    #[inline]
+    fn inject_again<L: ListRegisters>(&self, intid: u32, empty: u32, lrs: &mut L) -> bool {
+        let slot = self.place(intid);
+        if empty >> (slot & 31) & 1 == 0 {
+            return false;
+        }
+        let raw = self.slot(slot);
+        let link = Entry::decode(L::VERSION, raw).link;
+        // It may have been made pending by the guest's ISPENDR last time.
+        if intid >= 16 && !matches!(link, Link::Physical(_)) {
+            return false;
+        }
+        if let Link::Virtual { source, .. } = link
+            && L::VERSION == Version::V2
+        {
+            if VcpuSet(self.sources(intid)) != VcpuSet(1 << (source & 7)) {
+                return false;
+            }
+            self.remove_source(intid, source);
+        }
+        lrs.set(slot, raw);
+        true
+    }
+
+    /// `intid` gets a free list register, or one that the guest is done with.
+    #[inline(never)]
+    fn inject_anew<L: ListRegisters>(&self, intid: u32, empty: u32, lrs: &mut L) -> bool {
+        let used = self.used.get();
+        let done = used & empty;
+        let tokens = SGIS | self.hardware.get();
+        let bit = 1_u32 << intid;
+        let slot = (!used | done).trailing_zeros();
+        let Some(retired) = self.retirable(done, tokens) else { return false };
+        let Some(link) = self.link::<L>(intid) else { return false };
+        if slot >= lrs.count() || self.active.get() & !retired & bit != 0 {
+            return false;
+        }
+        if let Link::Virtual { source, .. } = link
+            && L::VERSION == Version::V2
+        {
+            self.remove_source(intid, source);
+        }
+        let (priority, group1) = (self.priority(intid), self.group.get() & bit != 0);
+        let raw = Entry { intid, pending: true, active: false, group1, priority, link }.encode(L::VERSION);
+        lrs.set(slot, raw);
+        self.put_slot(slot, raw);
+        self.put_place(intid, slot);
+        self.used.put(used & !done | 1 << (slot & 31));
+        self.resident.put(self.resident.get() & !retired | bit);
+        self.held.put(self.held.get() & !retired | bit);
+        self.active.remove(retired);
+        self.hardware.remove(retired & !bit);
+        true
+    }
+
+    /// The private interrupts of the list registers `done`, if all are tokens.
+    #[inline]
+    fn retirable(&self, done: u32, tokens: u32) -> Option<u32> {
+        let mut retired = 0;
+        for slot in Ones(done) {
+            let intid = self.slot_intid(slot);
+            if intid >= 32 || tokens >> intid & 1 == 0 {
+                return None;
+            }
+            retired |= 1 << intid;
+        }
+        Some(retired)
+    }
+
+    /// What goes with `intid`; on GICv2 `None` where an SGI has not just one source.
+    #[inline]
+    fn link<L: ListRegisters>(&self, intid: u32) -> Option<Link> {
+        if intid >= 16 {
+            return Some(Link::Physical(intid));
+        }
+        let mut source = 0;
+        if L::VERSION == Version::V2 {
+            let mut sources = VcpuSet(self.sources(intid));
+            source = sources.next()?.0;
+            if !sources.is_empty() {
+                return None;
+            }
+        }
+        Some(Link::Virtual { eoi: false, source })
+    }
+}
