@@ -9,8 +9,22 @@
 
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
-/// Inbox flag: look at everything. The bits below it are private interrupts that became pending.
+/// Inbox flag: look at everything. The bits below it are private interrupts that became pending, bits 63:48 the
+/// hardware interrupts among INTIDs 16–31.
 pub(crate) const RECONCILE: u64 = 1 << 32;
+
+/// The inbox bit of hardware interrupt `intid`, 16–31.
+#[inline]
+pub(crate) const fn hardware_post(intid: u32) -> u64 {
+    1 << (32 + (intid & 31))
+}
+
+/// The hardware interrupts in `posted`, at their INTIDs' places.
+#[inline]
+pub(crate) const fn posted_hardware(posted: u64) -> u32 {
+    let [_, _, _, _, _, _, low, high] = posted.to_le_bytes();
+    u32::from_le_bytes([0, 0, low, high])
+}
 
 /// SGIs: always edge-triggered. PPIs are level-triggered (ICFGR1 is read-only, as IHI 0069 allows).
 pub(crate) const SGIS: u32 = 0xffff;
@@ -96,8 +110,11 @@ impl Shared {
 #[derive(Default)]
 #[repr(align(64))]
 pub(crate) struct Bank {
-    /// Posts: bits 31:0 private interrupts that became pending, then [`RECONCILE`].
+    /// Posts; see [`RECONCILE`].
     inbox: AtomicU64,
+    // The owner only: posts that the short path may deliver, being eligible when last reconciled, and nothing else to
+    // take care of.
+    short: AtomicU64,
 
     // Any PE: what the guest configured.
     pub(crate) enable: Shared,
@@ -126,19 +143,19 @@ pub(crate) struct Bank {
     pub(crate) active: Owned,
     /// In a list register.
     pub(crate) resident: Owned,
-    /// Pending in a list register, as last folded.
+    /// A token is in a list register, as last folded.
     pub(crate) held: Owned,
     /// Active, and pushed out of the list registers while the guest handled it.
     pub(crate) evicted: Owned,
-    /// The physical interrupt of the same INTID is active on this vCPU's behalf.
+    /// The physical interrupt of the same INTID is active for the token, or for the list register with HW = 1.
     pub(crate) hardware: Owned,
+    /// The same, for what is active without HW = 1: it must be deactivated for the guest.
+    pub(crate) demoted: Owned,
     // The owner only: the list registers.
     /// Those in use.
     pub(crate) used: Owned,
     /// Maintenance interrupts enabled, and whether one of the list registers needs the long path.
     pub(crate) care: Owned,
-    /// Private interrupts that the short path may deliver: eligible when last reconciled, and nothing to take care of.
-    pub(crate) short: Owned,
     /// What each stands for: its contents at delivery, pending, with today's priority and group.
     slots: [AtomicU64; 16],
     /// The list register of each private interrupt that is resident.
@@ -146,11 +163,16 @@ pub(crate) struct Bank {
 }
 
 impl Bank {
-    /// [`RECONCILE`] and pending bits are posted as one, so that the short path never takes a PPI's bit that is not a
-    /// hardware interrupt's.
+    /// Posts that the short path may deliver.
     #[inline]
-    pub(crate) fn post_pending(&self, bits: u32) {
-        self.post(RECONCILE | u64::from(bits));
+    pub(crate) fn short(&self) -> u64 {
+        self.short.load(Ordering::Relaxed)
+    }
+
+    /// Leaves SGIs and hardware interrupts among `eligible` to the short path.
+    pub(crate) fn put_short(&self, eligible: u32) {
+        let hardware = u64::from(eligible & !SGIS) << 32;
+        self.short.store(u64::from(eligible & SGIS) | hardware, Ordering::Relaxed);
     }
 
     /// Whether something was posted since the last flush.
@@ -177,6 +199,11 @@ impl Bank {
         if self.peek_inbox() & u64::from(bits) != 0 {
             self.inbox.fetch_and(!u64::from(bits), Ordering::Relaxed);
         }
+    }
+
+    /// Takes the hardware interrupts out of the inbox.
+    pub(crate) fn take_posted_hardware(&self) -> u32 {
+        posted_hardware(self.inbox.fetch_and(0xffff_ffff_ffff, Ordering::Acquire))
     }
 
     /// Takes all posts. What their senders wrote before is visible after.
@@ -279,7 +306,9 @@ impl Bank {
         self.priority.iter().for_each(|priority| priority.store(0, Ordering::Relaxed));
         shared.into_iter().chain(requests).chain(bytes).for_each(|word| word.put(0));
         let owned = [&self.latch, &self.active, &self.resident, &self.held, &self.evicted, &self.hardware];
-        owned.into_iter().chain([&self.used, &self.care, &self.short]).for_each(|word| word.put(0));
+        let owned = owned.into_iter().chain([&self.demoted]);
+        owned.chain([&self.used, &self.care]).for_each(|word| word.put(0));
+        self.put_short(0);
     }
 }
 

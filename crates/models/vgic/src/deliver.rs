@@ -9,7 +9,7 @@
 
 use specs::{Intid, VcpuIndex};
 
-use crate::bank::{RECONCILE, SLOTS};
+use crate::bank::{RECONCILE, SGIS, SLOTS, hardware_post, posted_hardware};
 use crate::bits::{Ones, VcpuSet};
 use crate::lr::{Entry, Link, ListRegisters, Maintenance};
 use crate::owner::{Field, Irq, Owner};
@@ -24,9 +24,24 @@ impl Vgic {
     /// vCPUs that must be kicked.
     #[inline]
     pub fn flush<L: ListRegisters>(&self, me: VcpuIndex, lrs: &mut L) -> VcpuSet {
+        let posted = self.bank(me).take_inbox();
+        self.deliver(me, posted, lrs)
+    }
+
+    /// [`Self::pend_hardware`] and [`Self::flush`] in one, for an exit that the physical interrupt caused.
+    #[inline]
+    pub fn inject_hardware<L: ListRegisters>(&self, me: VcpuIndex, intid: Intid, lrs: &mut L) -> VcpuSet {
+        if !(16..32).contains(&intid.0) {
+            return VcpuSet::NONE;
+        }
         let bank = self.bank(me);
-        let posted = bank.take_inbox();
-        if bank.inject(posted, lrs) {
+        let inbox = if bank.posted() { bank.take_inbox() } else { 0 };
+        self.deliver(me, inbox | hardware_post(intid.0), lrs)
+    }
+
+    #[inline]
+    fn deliver<L: ListRegisters>(&self, me: VcpuIndex, posted: u64, lrs: &mut L) -> VcpuSet {
+        if self.bank(me).inject(posted, lrs) {
             return VcpuSet::NONE;
         }
         self.reconcile(me, posted, lrs)
@@ -38,10 +53,9 @@ impl Vgic {
     #[cold]
     #[inline(never)]
     pub fn fold<L: ListRegisters>(&self, me: VcpuIndex, lrs: &mut L) -> VcpuSet {
-        let used = self.bank(me).used.get();
-        let posted = self.bank(me).peek_inbox();
-        let concerned = self.with_owner(me, |owner| owner.read_back(posted, lrs));
-        if used != 0 {
+        let before = self.bank(me).used.get() | self.bank(me).care.get();
+        let concerned = self.with_owner(me, |owner| owner.read_back(lrs));
+        if before != 0 {
             self.bank(me).post(RECONCILE);
         }
         self.post_all(concerned)
@@ -53,9 +67,8 @@ impl Vgic {
     #[cold]
     #[inline(never)]
     pub fn reset_vcpu<L: ListRegisters>(&self, me: VcpuIndex, lrs: &mut L) -> VcpuSet {
-        let posted = self.bank(me).peek_inbox();
         let concerned = self.with_owner(me, |owner| {
-            owner.read_back(posted, lrs);
+            owner.read_back(lrs);
             owner.unload(lrs);
         });
         self.bank(me).post(RECONCILE);
@@ -66,7 +79,7 @@ impl Vgic {
     #[inline(never)]
     fn reconcile<L: ListRegisters>(&self, me: VcpuIndex, posted: u64, lrs: &mut L) -> VcpuSet {
         let concerned = self.with_owner(me, |owner| {
-            owner.read_back(posted, lrs);
+            owner.read_back(lrs);
             let requests = owner.take_requests(posted, lrs);
             for slot in Ones(owner.bank.used.get()) {
                 owner.correct(slot, requests, lrs);
@@ -114,51 +127,60 @@ impl Owner<'_> {
     }
 
     /// Brings the state up to what the list registers say.
-    fn read_back<L: ListRegisters>(&mut self, posted: u64, lrs: &mut L) {
+    fn read_back<L: ListRegisters>(&mut self, lrs: &mut L) {
         for slot in Ones(self.bank.used.get()) {
             let entry = self.entry(slot, lrs);
             let irq = Irq::of(self.bank.slot_intid(slot));
-            let acknowledged = self.get(Field::Held, irq) && !entry.pending;
-            if acknowledged && !self.is_token(irq) {
-                // The pending state that ISPENDR gave a level-triggered interrupt ends when it is acknowledged.
-                self.put(Field::Latch, irq, false);
-            }
-            self.put(Field::Held, irq, entry.pending);
+            let held = entry.pending && self.carries_token(irq);
+            self.put(Field::Held, irq, held);
             self.put(Field::Active, irq, entry.active);
             if !entry.pending && !entry.active {
-                self.retire(slot, irq, entry, posted, lrs);
+                self.retire(slot, irq, entry, lrs);
             }
         }
         for _ in 0..lrs.take_eoi_count() {
             let Some((irq, _)) = self.best_evicted() else { break };
             self.put(Field::Evicted, irq, false);
             self.put(Field::Active, irq, false);
-            self.release_hardware(irq, lrs);
+            self.release_demoted(irq, lrs);
             self.pass_on(irq);
         }
     }
 
     /// The guest is done with what list register `slot` had.
-    fn retire<L: ListRegisters>(&mut self, slot: u32, irq: Irq, entry: Entry, posted: u64, lrs: &mut L) {
+    fn retire<L: ListRegisters>(&mut self, slot: u32, irq: Irq, entry: Entry, lrs: &mut L) {
         if entry.eoi() {
             // Else its end-of-interrupt status would keep the maintenance interrupt up.
             lrs.set(slot, 0);
         }
-        // A hardware interrupt that is posted again is active again.
-        if self.is_hardware(irq) && posted & u64::from(irq.private_bit()) == 0 {
-            match entry.link {
-                Link::Physical(_) => self.bank.hardware.remove(irq.private_bit()),
-                Link::Virtual { .. } => self.release_hardware(irq, lrs),
-            }
+        if matches!(entry.link, Link::Physical(_)) {
+            self.bank.hardware.remove(irq.private_bit());
         }
+        self.release_demoted(irq, lrs);
         self.vacate(slot, irq);
     }
 
-    /// Deactivates the physical interrupt behind `irq`, if there is one.
+    /// The token of `irq` is gone: deactivates the physical interrupt behind it, if there is one.
     fn release_hardware<L: ListRegisters>(&mut self, irq: Irq, lrs: &mut L) {
         if self.is_hardware(irq) {
             self.bank.hardware.remove(irq.private_bit());
             lrs.deactivate(Intid(irq.intid()));
+        }
+    }
+
+    /// `irq` is not active any more: deactivates the physical interrupt that its list register did not.
+    fn release_demoted<L: ListRegisters>(&mut self, irq: Irq, lrs: &mut L) {
+        if self.is_demoted(irq) {
+            self.bank.demoted.remove(irq.private_bit());
+            lrs.deactivate(Intid(irq.intid()));
+        }
+    }
+
+    /// The active `entry` loses HW = 1.
+    fn demote(&mut self, irq: Irq, entry: Entry) {
+        if matches!(entry.link, Link::Physical(_)) {
+            self.bank.hardware.remove(irq.private_bit());
+            self.bank.demoted.add(irq.private_bit());
         }
     }
 
@@ -172,16 +194,17 @@ impl Owner<'_> {
             clear_sources: [0, 1, 2, 3].map(|word| bank.clear_source_word(word).take()),
         };
         let [p0, p1, p2, p3, ..] = posted.to_le_bytes();
-        let posted = u32::from_le_bytes([p0, p1, p2, p3]);
+        let hardware = posted_hardware(posted);
+        let posted = u32::from_le_bytes([p0, p1, p2, p3]) | hardware;
         // A hardware interrupt's line is sampled anew by deactivating it: if it is still high, it comes again.
         let outside = !bank.resident.get();
-        for intid in Ones(requests.clear_pending & bank.latch.get() & bank.hardware.get() & outside & !posted)
-        {
+        for intid in Ones(requests.clear_pending & bank.latch.get() & bank.hardware.get()) {
             self.release_hardware(Irq::Private(intid), lrs);
         }
         bank.latch.put(bank.latch.get() & !requests.clear_pending | posted);
+        bank.hardware.add(hardware);
         for intid in Ones(requests.clear_active & bank.active.get() & outside) {
-            self.release_hardware(Irq::Private(intid), lrs);
+            self.release_demoted(Irq::Private(intid), lrs);
         }
         bank.active.add(requests.set_active & outside);
         bank.active.remove(requests.clear_active & outside);
@@ -204,11 +227,9 @@ impl Owner<'_> {
                 lrs.set(slot, entry.encode(L::VERSION));
             }
             self.bank.put_slot(slot, self.fresh(irq, entry).encode(L::VERSION));
-            self.put(Field::Held, irq, entry.pending);
             self.put(Field::Active, irq, entry.active);
         } else {
             lrs.set(slot, 0);
-            self.put(Field::Active, irq, false);
             self.vacate(slot, irq);
         }
     }
@@ -229,10 +250,13 @@ impl Owner<'_> {
         if let Irq::Shared(spi) = irq {
             self.spis.revoke.put(spi, false);
         }
-        if self.is_token(irq) && cleared {
-            entry.pending = false;
+        if cleared && self.carries_token(irq) {
+            self.put(Field::Held, irq, false);
             self.release_hardware(irq, lrs);
-        } else if !self.is_eligible(irq) || !self.is_token(irq) && !self.is_pending(irq) {
+            entry.pending = !self.is_token(irq);
+        }
+        let wanted = self.carries_token(irq) || self.is_pending(irq);
+        if entry.pending && !(wanted && self.is_eligible(irq)) {
             entry.pending = false;
             self.put_back(irq, *entry);
         } else if !entry.active {
@@ -241,7 +265,8 @@ impl Owner<'_> {
         }
     }
 
-    /// Does what ISACTIVER and ICACTIVER ask of what is in a list register.
+    /// Does what ISACTIVER and ICACTIVER ask of what is in a list register. What ISACTIVER makes active leaves it: there
+    /// it would never end, because the guest did not acknowledge it.
     fn correct_active<L: ListRegisters>(
         &mut self,
         irq: Irq,
@@ -262,31 +287,49 @@ impl Owner<'_> {
         };
         if clear && entry.active {
             entry.active = false;
-            self.release_hardware(irq, lrs);
+            self.put(Field::Active, irq, false);
+            self.demote(irq, *entry);
+            self.release_demoted(irq, lrs);
         } else if set && !entry.active {
-            // Both states together are not allowed with HW = 1: then it is active, and the token waits.
-            if entry.pending && self.is_hardware(irq) {
-                entry.pending = false;
-                self.put(Field::Latch, irq, true);
+            if entry.pending {
+                self.put_back(irq, *entry);
             }
-            entry.active = true;
+            entry.pending = false;
+            self.put(Field::Active, irq, true);
         }
     }
 
     /// Joins what became pending since with what the list register says, and decides about its EOI interrupt.
     fn merge(&mut self, irq: Irq, entry: &mut Entry) {
-        let Link::Virtual { source, .. } = entry.link else { return };
-        let token = self.is_token(irq);
-        if token && !self.has_sources(irq) && self.get(Field::Latch, irq) && self.is_eligible(irq) {
-            entry.pending = true;
-            self.put(Field::Latch, irq, false);
-        }
-        if self.has_sources(irq) && entry.pending && self.get(Field::Latch, irq) {
-            self.merge_source(irq, source);
+        if self.get(Field::Latch, irq) {
+            if self.has_sources(irq) {
+                self.merge_source(irq, *entry);
+            } else {
+                self.merge_token(irq, entry);
+            }
         }
         // What is left in the latch, a level that is still high, a physical interrupt without HW = 1: must be looked
         // at after the deactivation.
-        entry.link = Link::Virtual { eoi: self.is_pending(irq) || self.is_hardware(irq), source };
+        if let Link::Virtual { eoi, .. } = &mut entry.link {
+            *eoi = self.is_pending(irq) || self.is_demoted(irq);
+        }
+    }
+
+    /// The latch is set: a pending list register takes the token, an active one only if it can be both.
+    fn merge_token(&mut self, irq: Irq, entry: &mut Entry) {
+        let hardware = self.is_hardware(irq) && !matches!(entry.link, Link::Physical(_));
+        let both = self.is_token(irq) && irq.private_bit() & !SGIS == 0 && self.is_eligible(irq);
+        if entry.pending || both {
+            entry.pending = true;
+            self.put(Field::Latch, irq, false);
+            self.put(Field::Held, irq, true);
+            if hardware {
+                entry.link = Link::Physical(irq.intid());
+            }
+        } else {
+            self.demote(irq, *entry);
+            entry.link = Link::Virtual { eoi: true, source: 0 };
+        }
     }
 
     /// Gives list registers to what waits, and arms maintenance interrupts for what gets none.
@@ -340,18 +383,21 @@ impl Owner<'_> {
         }
         if entry.active {
             self.put(Field::Evicted, irq, true);
+            self.demote(irq, entry);
         }
         self.vacate(slot, irq);
     }
 
-    /// Arms the maintenance interrupts: `left` says that something waits although all list registers are in use.
+    /// Arms the maintenance interrupts: `left` says that something waits although all list registers are in use. It
+    /// is not more urgent than what is pending there, so it is soon enough to look when all that was acknowledged.
     fn arm<L: ListRegisters>(&mut self, left: bool, lrs: &mut L) {
         let slots = Ones(self.bank.used.get());
         let mut wanted = Maintenance::NONE;
-        if left && slots.into_iter().any(|slot| self.entry(slot, lrs).pending) {
-            wanted = Maintenance::NO_PENDING;
-        } else if left {
+        if left {
             slots.into_iter().for_each(|slot| self.ask_for_eoi(slot, lrs));
+            if slots.into_iter().any(|slot| self.entry(slot, lrs).pending) {
+                wanted = Maintenance::NO_PENDING;
+            }
         }
         if self.best_evicted().is_some() {
             wanted = wanted.union(Maintenance::EOI_COUNT);
@@ -362,7 +408,7 @@ impl Owner<'_> {
             lrs.set_maintenance(wanted);
         }
         self.bank.care.put(care);
-        self.bank.short.put(if care == 0 { self.bank.eligible(self.groups) } else { 0 });
+        self.bank.put_short(if care == 0 { self.bank.eligible(self.groups) } else { 0 });
     }
 
     /// What the short path would write for `irq` next time.
@@ -371,10 +417,19 @@ impl Owner<'_> {
         Entry { pending: true, active: false, priority, group1, ..entry }
     }
 
-    /// All list registers are active: the end of any one must be heard. One with HW = 1 cannot ask, so it loses its
-    /// link, and the physical interrupt is deactivated when it retires.
+    /// Something waits: the end of what is active must be heard. With HW = 1 it could not ask, so it loses that; and
+    /// what is pending too would hide from "none pending" on some implementations, so its token goes back.
     fn ask_for_eoi<L: ListRegisters>(&mut self, slot: u32, lrs: &mut L) {
         let mut entry = self.entry(slot, lrs);
+        if !entry.active {
+            return;
+        }
+        let irq = Irq::of(entry.intid);
+        if entry.pending {
+            entry.pending = false;
+            self.put_back(irq, entry);
+        }
+        self.demote(irq, entry);
         entry.link = Link::Virtual { eoi: true, source: entry.source() };
         lrs.set(slot, entry.encode(L::VERSION));
     }
@@ -390,13 +445,15 @@ impl Owner<'_> {
             }
             self.vacate(slot, irq);
         }
-        self.bank.unpost(self.bank.hardware.get());
-        for intid in Ones(self.bank.hardware.get()) {
-            self.release_hardware(Irq::Private(intid), lrs);
+        // Of an interrupt on its way here only the physical one is left, which is as good as never acknowledged.
+        self.bank.hardware.add(self.bank.take_posted_hardware());
+        for intid in Ones(self.bank.hardware.get() | self.bank.demoted.get()) {
             self.put(Field::Latch, Irq::Private(intid), false);
+            self.release_hardware(Irq::Private(intid), lrs);
+            self.release_demoted(Irq::Private(intid), lrs);
         }
         lrs.set_maintenance(Maintenance::NONE);
         self.bank.care.put(0);
-        self.bank.short.put(0);
+        self.bank.put_short(0);
     }
 }

@@ -52,7 +52,7 @@ impl Interface {
     /// The entry that would be signalled: pending, most urgent, above mask and running priority.
     pub fn signalled(&self) -> Option<(usize, Entry)> {
         let best =
-            self.entries().into_iter().filter(|(_, entry)| entry.pending && !self.duplicate(entry.intid));
+            self.entries().into_iter().filter(|(_, entry)| !entry.active && !self.duplicate(entry.intid));
         let (index, entry) = best.min_by_key(|(_, entry)| (entry.priority, entry.intid))?;
         let running = self.running.last().copied().unwrap_or(0xff);
         (entry.priority < self.mask && entry.priority < running).then_some((index, entry))

@@ -3,9 +3,8 @@
 //! Called by `deliver` and `vgic`. This is what a guest's SGI to itself and its timer cost, so each instruction
 //! counts; whatever is not plain is left, untouched, to the long path.
 //!
-//! Invariants: `short` holds what was eligible at the last reconcile; whoever changes that posts
-//! [`RECONCILE`](crate::bank::RECONCILE), which is above bit 31 and so is never in `short`. A PPI's bit comes without
-//! that flag only from a hardware interrupt.
+//! Invariant: `short` holds what was eligible at the last reconcile; whoever changes that posts
+//! [`RECONCILE`](crate::bank::RECONCILE), which is never in `short`.
 
 use crate::bank::{Bank, SGIS};
 use crate::bits::{Ones, VcpuSet};
@@ -15,7 +14,7 @@ impl Bank {
     /// Delivers the one interrupt `posted`; `false`, with nothing changed, where that is not all there is to do.
     #[inline]
     pub(crate) fn inject<L: ListRegisters>(&self, posted: u64, lrs: &mut L) -> bool {
-        if posted & !u64::from(self.short.get()) != 0 || posted & posted.wrapping_sub(1) != 0 || posted == 0 {
+        if posted & !self.short() != 0 || posted & posted.wrapping_sub(1) != 0 || posted == 0 {
             return false;
         }
         let intid = posted.trailing_zeros() & 31;
@@ -78,7 +77,7 @@ impl Bank {
         self.resident.put(self.resident.get() & !retired | bit);
         self.held.put(self.held.get() & !retired | bit);
         self.active.remove(retired);
-        self.hardware.remove(retired & !bit);
+        self.hardware.put(self.hardware.get() & !retired | bit & !SGIS);
         true
     }
 

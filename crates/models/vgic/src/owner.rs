@@ -83,6 +83,11 @@ impl Owner<'_> {
         }
     }
 
+    /// Whether a list register where it is pending has its token (or, of a level, one that ISPENDR made).
+    pub(crate) fn carries_token(&self, irq: Irq) -> bool {
+        self.is_token(irq) || self.get(Field::Held, irq)
+    }
+
     /// Whether it is enabled, in an enabled group and routed here.
     pub(crate) fn is_eligible(&self, irq: Irq) -> bool {
         match irq {
@@ -104,6 +109,11 @@ impl Owner<'_> {
 
     pub(crate) fn is_hardware(&self, irq: Irq) -> bool {
         self.bank.hardware.get() & irq.private_bit() != 0
+    }
+
+    /// Whether its physical interrupt is active although no list register with HW = 1 will deactivate it.
+    pub(crate) fn is_demoted(&self, irq: Irq) -> bool {
+        self.bank.demoted.get() & irq.private_bit() != 0
     }
 
     pub(crate) fn priority(&self, irq: Irq) -> u8 {
@@ -178,23 +188,26 @@ impl Owner<'_> {
     pub(crate) fn take(&mut self, irq: Irq) -> Option<Entry> {
         let priority = self.priority(irq);
         let group1 = self.group1(irq);
-        let link = if self.is_hardware(irq) {
-            self.put(Field::Latch, irq, false);
-            Link::Physical(irq.intid())
-        } else if self.has_sources(irq) {
-            self.take_source(irq)?
-        } else if self.is_token(irq) {
-            self.put(Field::Latch, irq, false);
-            Link::Virtual { eoi: false, source: 0 }
-        } else {
-            Link::Virtual { eoi: true, source: 0 }
-        };
+        let link = if self.has_sources(irq) { self.take_source(irq)? } else { self.take_latch(irq) };
         Some(Entry { intid: irq.intid(), pending: true, active: false, group1, priority, link })
     }
 
-    /// An SGI that is pending in a list register came again from the same source: the two are one.
-    pub(crate) fn merge_source(&mut self, irq: Irq, source: u8) {
-        self.bank.remove_source(irq.intid(), source);
+    /// Takes the token, if it is not only the level that is pending: then it must be looked at when it ends.
+    fn take_latch(&mut self, irq: Irq) -> Link {
+        let token = self.get(Field::Latch, irq);
+        self.put(Field::Latch, irq, false);
+        self.put(Field::Held, irq, token);
+        if self.is_hardware(irq) {
+            return Link::Physical(irq.intid());
+        }
+        Link::Virtual { eoi: self.is_pending(irq), source: 0 }
+    }
+
+    /// An SGI that is in a list register came again: if pending, and from the same source, the two are one.
+    pub(crate) fn merge_source(&mut self, irq: Irq, entry: Entry) {
+        if entry.pending {
+            self.bank.remove_source(irq.intid(), entry.source());
+        }
         let more = self.bank.sources(irq.intid()) != 0;
         self.put(Field::Latch, irq, more);
     }
@@ -205,6 +218,7 @@ impl Owner<'_> {
         let mut rest = sources;
         let source = rest.next();
         self.put(Field::Latch, irq, !rest.is_empty());
+        self.put(Field::Held, irq, source.is_some());
         let source = source?.0;
         self.bank.remove_source(irq.intid(), source);
         Some(Link::Virtual { eoi: !rest.is_empty(), source })
@@ -212,13 +226,13 @@ impl Owner<'_> {
 
     /// Puts the token of a list register back into the latch. A level needs nothing.
     pub(crate) fn put_back(&mut self, irq: Irq, entry: Entry) {
-        if !self.is_token(irq) {
-            return;
-        }
         if self.has_sources(irq) {
             self.bank.add_source(irq.intid(), entry.source());
         }
-        self.put(Field::Latch, irq, true);
+        if self.carries_token(irq) {
+            self.put(Field::Latch, irq, true);
+        }
+        self.put(Field::Held, irq, false);
     }
 
     /// Records that list register `slot` has `irq`.
@@ -229,12 +243,8 @@ impl Owner<'_> {
             self.bank.put_place(intid, slot);
         }
         self.put(Field::Resident, irq, true);
-        self.put(Field::Held, irq, entry.pending);
         if let Irq::Shared(spi) = irq {
             self.spis.put_holder(spi, self.me);
-            self.spis.revoke.put(spi, false);
-            self.spis.activate.put(spi, false);
-            self.spis.deactivate.put(spi, false);
         }
     }
 
@@ -243,6 +253,9 @@ impl Owner<'_> {
         self.bank.used.remove(1 << (slot & (SLOTS - 1)));
         self.put(Field::Resident, irq, false);
         self.put(Field::Held, irq, false);
+        if let Irq::Shared(spi) = irq {
+            self.spis.settle_requests(spi);
+        }
         self.pass_on(irq);
     }
 

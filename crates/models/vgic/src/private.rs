@@ -52,11 +52,10 @@ impl Vgic {
 
     /// ISPENDR0.
     fn pending_state(&self, bank: &Bank) -> u32 {
-        let tokens = SGIS | bank.hardware.get();
         let [p0, p1, p2, p3, ..] = bank.peek_inbox().to_le_bytes();
         let posted = u32::from_le_bytes([p0, p1, p2, p3]);
-        let held = bank.held.get() & tokens;
-        let mut state = (bank.latch.get() | held) & !bank.clear_pending.get() | posted | bank.line.get();
+        let mut state =
+            (bank.latch.get() | bank.held.get()) & !bank.clear_pending.get() | posted | bank.line.get();
         if self.version == Version::V2 {
             state &= !SGIS;
             for sgi in 0..16 {
@@ -115,14 +114,13 @@ impl Vgic {
 
     fn set_pending(&self, bank: &Bank, bits: u32) -> u32 {
         let bits = self.pendable(bits);
-        bank.post_pending(bits);
+        bank.post(u64::from(bits));
         bits
     }
 
     fn clear_pending(&self, bank: &Bank, bits: u32) -> u32 {
         let bits = self.pendable(bits);
-        // A hardware interrupt's post is not ours to take: behind it the physical interrupt is active.
-        bank.unpost(bits & !bank.hardware.get());
+        bank.unpost(bits);
         bank.clear_pending.add(bits);
         bits
     }
@@ -144,7 +142,7 @@ impl Vgic {
         for lane in Ones(0xf).filter(|lane| bits >> (lane * 8) & 0xff != 0) {
             pending |= 1 << (first + lane);
         }
-        bank.post_pending(pending);
+        bank.post(u64::from(pending));
         bits
     }
 }

@@ -28,7 +28,7 @@ pub(crate) struct Spis {
     pub(crate) latch: SpiBits,
     pub(crate) active: SpiBits,
     pub(crate) resident: SpiBits,
-    /// Pending in a list register, as last folded.
+    /// A token is in a list register, as last folded.
     pub(crate) held: SpiBits,
     pub(crate) evicted: SpiBits,
     /// Requests to the holder: take the token out of the list register; make active; make inactive.
@@ -180,6 +180,16 @@ impl Spis {
         }
     }
 
+    /// `spi` left its list register: what was asked of the holder is done here.
+    pub(crate) fn settle_requests(&mut self, spi: Spi) {
+        if self.activate.contains(spi) {
+            self.active.put(spi, true);
+        }
+        self.revoke.put(spi, false);
+        self.activate.put(spi, false);
+        self.deactivate.put(spi, false);
+    }
+
     /// Sets or clears the pending state of SPIs of a word (ISPENDR, ICPENDR).
     pub(crate) fn put_pending(&mut self, word: usize, bits: u32, pending: bool) {
         let latch = self.latch.word(word);
@@ -194,8 +204,7 @@ impl Spis {
 
     /// ISPENDR.
     pub(crate) fn read_pending(&self, word: usize) -> u32 {
-        let token = self.held.word(word) & self.edge.word(word) & !self.revoke.word(word);
-        self.pending(word) | token
+        self.pending(word) | self.held.word(word) & !self.revoke.word(word)
     }
 
     /// ISACTIVER.

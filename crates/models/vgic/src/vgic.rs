@@ -9,7 +9,7 @@ use specs::gic::gicd;
 use specs::{Intid, VcpuIndex};
 use spin::Mutex;
 
-use crate::bank::{Bank, Groups, RECONCILE, element};
+use crate::bank::{Bank, Groups, RECONCILE, element, hardware_post, posted_hardware};
 use crate::bits::{Spi, VcpuSet};
 use crate::lr::{ListRegisters, Version};
 use crate::spi::Spis;
@@ -124,17 +124,11 @@ impl Vgic {
 
     /// The physical interrupt `intid` (a PPI that belongs to the guest, such as its virtual timer's) was acknowledged
     /// by this PE and its priority dropped: it stays active until the guest's own deactivation reaches it through a
-    /// list register of `lrs`. Delivered at once where that is simple, else posted. Owner only.
+    /// list register. Owner only; flush before the guest runs again.
     #[inline]
-    pub fn pend_hardware<L: ListRegisters>(&self, me: VcpuIndex, intid: Intid, lrs: &mut L) {
-        if !(16..32).contains(&intid.0) {
-            return;
-        }
-        let bank = self.bank(me);
-        let bit = 1_u32 << (intid.0 & 31);
-        bank.hardware.add(bit);
-        if bank.posted() || !bank.inject(u64::from(bit), lrs) {
-            bank.post(u64::from(bit));
+    pub fn pend_hardware(&self, me: VcpuIndex, intid: Intid) {
+        if (16..32).contains(&intid.0) {
+            self.bank(me).post(hardware_post(intid.0));
         }
     }
 
@@ -143,7 +137,8 @@ impl Vgic {
     /// and makes active exactly these (by ISACTIVER) where it switches it in. Owner only.
     #[inline]
     pub fn live_hardware(&self, me: VcpuIndex) -> u32 {
-        self.bank(me).hardware.get()
+        let bank = self.bank(me);
+        bank.hardware.get() | bank.demoted.get() | posted_hardware(bank.peek_inbox())
     }
 
     /// The list registers in use (bit n: list register n): those that a switch must save and restore. Owner only.

@@ -1,5 +1,8 @@
 //! Delivery step by step, on both versions. The whole against a reference model: `model`.
 
+mod property;
+mod reference;
+
 use ports::Width;
 use specs::gic::{gicd, gicr};
 use specs::{Intid, VcpuIndex};
@@ -170,7 +173,7 @@ both! {
 
     fn the_timer_deactivates_its_physical_interrupt(vgic, lrs) {
         for round in 1..4 {
-            vgic.pend_hardware(ME, Intid(27), &mut lrs);
+            vgic.pend_hardware(ME, Intid(27));
             assert_eq!(vgic.live_hardware(ME), 1 << 27);
             vgic.flush(ME, &mut lrs);
             assert_eq!(lrs.guest().acknowledge(), Some((27, 0)));
