@@ -93,6 +93,32 @@ fn binaries_of(at: &Artifacts, package: &str) -> Result<Vec<String>> {
         .collect())
 }
 
+/// The crates that a plain `cargo test` builds, by name.
+pub fn default_packages(at: &Artifacts) -> Result<Vec<String>> {
+    let metadata = metadata(at)?;
+    let defaults = metadata["workspace_default_members"].as_array().cloned().unwrap_or_default();
+    Ok(names(&metadata, |package| defaults.contains(&package["id"])))
+}
+
+/// The crates that are built for bare metal only.
+pub fn bare_metal_packages(at: &Artifacts) -> Result<Vec<String>> {
+    let metadata = metadata(at)?;
+    let defaults = metadata["workspace_default_members"].as_array().cloned().unwrap_or_default();
+    Ok(names(&metadata, |package| !defaults.contains(&package["id"])))
+}
+
+/// The crates of these floors.
+pub fn packages_on(at: &Artifacts, floors: &[&str]) -> Result<Vec<String>> {
+    let crates = at.root().join("crates");
+    let on = |manifest: &str| floors.iter().any(|floor| Path::new(manifest).starts_with(crates.join(floor)));
+    Ok(names(&metadata(at)?, |package| package["manifest_path"].as_str().is_some_and(on)))
+}
+
+fn names(metadata: &serde_json::Value, wanted: impl Fn(&serde_json::Value) -> bool) -> Vec<String> {
+    let packages = metadata["packages"].as_array().into_iter().flatten();
+    packages.filter(|package| wanted(package)).filter_map(|p| p["name"].as_str().map(str::to_owned)).collect()
+}
+
 /// What cargo says about the workspace's own crates.
 pub fn metadata(at: &Artifacts) -> Result<serde_json::Value> {
     let text = quiet(cargo(at).args(["metadata", "--format-version", "1", "--no-deps", "--locked"]))?;

@@ -1,6 +1,7 @@
 //! The command line.
 
 use crate::guests::Guests;
+use crate::test::{self, TestOptions};
 use crate::{build, install, up};
 use anyhow::Result;
 use clap::{CommandFactory, Parser, Subcommand};
@@ -26,6 +27,8 @@ enum Command {
         /// The guest's name.
         name: Option<String>,
     },
+    /// Run every test of the project.
+    Test(TestOptions),
     /// Build the image and the test guests.
     Build {
         /// Print what was built as JSON.
@@ -83,6 +86,7 @@ pub fn run() -> Result<ExitCode> {
     match Cli::parse().command {
         Command::Up(options) => up::up(&at, &options),
         Command::Console { name } => up::attach(&at, name.as_deref()).map(|()| ExitCode::SUCCESS),
+        Command::Test(options) => test::test(&at, &options),
         Command::Build { json } => {
             let guests = build::test_guests(&at)?;
             let image = build::image(&at)?;

@@ -9,8 +9,10 @@ mod cli;
 mod flat;
 mod guests;
 mod install;
+mod rules;
 mod run;
 mod terminal;
+mod test;
 mod up;
 
 use std::process::ExitCode;

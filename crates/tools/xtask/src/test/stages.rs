@@ -1,0 +1,189 @@
+//! The stages of `./bramble test`, in their order: what is quick and likely to fail comes first.
+
+use super::Run;
+use super::libtest::{AS_RUNNER, REPORT, count_tests, results};
+use crate::build;
+use crate::guests::Guests;
+use crate::rules;
+use crate::run::{command, has, quiet};
+use anyhow::{Result, bail};
+use std::path::Path;
+use std::time::Instant;
+
+/// A stage.
+pub struct Stage {
+    pub name: &'static str,
+    pub what: &'static str,
+    pub run: fn(&mut Run<'_>) -> Result<()>,
+}
+
+/// All of them.
+pub const ALL: &[Stage] = &[
+    Stage { name: "format", what: "rustfmt", run: format },
+    Stage { name: "rules", what: "floors, unsafe budget, sizes, journeys, licences", run: house_rules },
+    Stage { name: "lint", what: "clippy, warnings are errors", run: lint },
+    Stage { name: "unit", what: "unit and property tests on this machine", run: unit },
+    Stage { name: "image", what: "the image and the test guests, and the instructions in them", run: image },
+    Stage { name: "fuzz", what: "each fuzz target for a fixed count", run: fuzz },
+    Stage { name: "miri", what: "unit tests of the floors without unsafe, under Miri", run: miri },
+    Stage { name: "system", what: "the image with guests in QEMU", run: system_tests },
+];
+
+fn format(run: &mut Run<'_>) -> Result<()> {
+    let mut cargo = run.cargo();
+    run.work("cargo fmt", || quiet(cargo.args(["fmt", "--all", "--check"])).map(|_| ()));
+    Ok(())
+}
+
+fn house_rules(run: &mut Run<'_>) -> Result<()> {
+    let root = run.at.root().to_owned();
+    let ours = build::metadata(run.at)?;
+    let all = quiet(run.cargo().args(["metadata", "--format-version", "1", "--locked"]))?;
+    let all = serde_json::from_str(&all)?;
+    run.check("floors", || rules::floors::check(&root, &ours));
+    run.check("unsafe budget", || rules::unsafe_budget::check(&root));
+    run.check("sizes", || rules::sizes::check(&root));
+    run.check("licences", || rules::licences::check(&all));
+    run.check("journeys", || rules::journeys::check(&rules::read(&root, "ARCHITECTURE.md")?, &ours));
+    for (file, lines) in rules::sizes::over_soft_limit(&root)? {
+        eprintln!("   {file} has {lines} lines; 400 are wanted");
+    }
+    Ok(())
+}
+
+fn lint(run: &mut Run<'_>) -> Result<()> {
+    let lints = ["--", "-D", "warnings", "-D", "clippy::too_many_lines"];
+    let mut cargo = run.cargo();
+    run.work("clippy", || quiet(cargo.args(["clippy", "--quiet", "--all-targets"]).args(lints)).map(|_| ()));
+    let bare: Vec<String> = build::bare_metal_packages(run.at)?;
+    let mut cargo = run.cargo();
+    cargo.args(["clippy", "--quiet", "--target", build::TARGET]);
+    for package in &bare {
+        cargo.args(["--package", package]);
+    }
+    run.work("clippy for bare metal", || quiet(cargo.args(lints)).map(|_| ()));
+    Ok(())
+}
+
+fn unit(run: &mut Run<'_>) -> Result<()> {
+    // All at once, so that the compiler can use every core; then package by package, for the names.
+    quiet(run.cargo().args(["test", "--quiet", "--no-run", "--lib", "--bins", "--tests"]))?;
+    for package in build::default_packages(run.at)? {
+        let mut cargo = run.cargo();
+        cargo.args(["test", "--quiet", "--no-fail-fast", "--package", &package, "--all-targets"]);
+        cargo.args(AS_RUNNER).arg("--").args(REPORT).args(&run.options.filter);
+        if run.options.long {
+            cargo.env("PROPTEST_CASES", "20000").env("BRAMBLE_LONG", "1");
+        }
+        count_tests(&mut run.tally, &format!("{package} "), &mut cargo)?;
+    }
+    Ok(())
+}
+
+fn image(run: &mut Run<'_>) -> Result<()> {
+    let at = run.at;
+    run.work("build of the test guests", || build::test_guests(at).map(|_| ()));
+    run.work("build of the image", || build::image(at).map(|_| ()));
+    run.check("no instruction that a Pi 4 lacks", || rules::opcodes::check(&at.image_elf()));
+    Ok(())
+}
+
+/// libFuzzer's coverage instrumentation, as cargo-fuzz sets it. The sanitizers need a nightly compiler; safe Rust has
+/// less to gain from them than from debug assertions.
+const FUZZ_FLAGS: &str = "--cfg fuzzing -Cdebug-assertions -Cpasses=sancov-module \
+    -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
+    -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares \
+    -Cllvm-args=-simplifycfg-branch-fold-threshold=0 -Ccodegen-units=1";
+
+fn fuzz(run: &mut Run<'_>) -> Result<()> {
+    let folder = run.at.root().join("fuzz");
+    let target = folder.join("target");
+    let manifest =
+        quiet(run.cargo().current_dir(&folder).args(["metadata", "--format-version", "1", "--no-deps"]))?;
+    let manifest: serde_json::Value = serde_json::from_str(&manifest)?;
+    let host = quiet(&mut command("rustc", ["-vV"]))?;
+    let host = host.lines().find_map(|line| line.strip_prefix("host: ")).unwrap_or_default().to_owned();
+    let mut cargo = run.cargo();
+    cargo.current_dir(&folder).env("RUSTFLAGS", FUZZ_FLAGS);
+    // With a target named, the flags do not go to build scripts.
+    quiet(cargo.args(["build", "--quiet", "--release", "--target", &host]))?;
+    let runs = if run.options.long { 1_000_000 } else { 10_000 };
+    for bin in manifest["packages"][0]["targets"].as_array().into_iter().flatten() {
+        let Some(name) = bin["name"].as_str().filter(|_| bin["kind"][0] == "bin") else { continue };
+        let program = target.join(&host).join("release").join(name);
+        let artifacts = format!("-artifact_prefix={}/", target.display());
+        let mut fuzzer =
+            command(&program.display().to_string(), [&format!("-runs={runs}"), "-seed=1", &artifacts]);
+        fuzzer.args(["-max_len=4096", "-timeout=60", "-rss_limit_mb=2048", "-verbosity=0"]);
+        let corpus = folder.join("corpus").join(name);
+        if corpus.is_dir() {
+            fuzzer.arg(corpus);
+        }
+        run.work(name, || quiet(&mut fuzzer).map(|_| ()));
+    }
+    Ok(())
+}
+
+const NIGHTLY: &str = "nightly";
+
+fn miri(run: &mut Run<'_>) -> Result<()> {
+    if !has("rustup") {
+        run.tally.skipped("miri", "needs rustup, which alone has nightly compilers");
+        return Ok(());
+    }
+    let rustup = |arguments: &[&str]| quiet(&mut command("rustup", arguments));
+    if rustup(&["run", NIGHTLY, "cargo", "miri", "--version"]).is_err()
+        && let Err(error) =
+            rustup(&["toolchain", "install", NIGHTLY, "--profile", "minimal", "--component", "miri,rust-src"])
+    {
+        run.tally.skipped("miri", &format!("rustup can't install it: {error:#}"));
+        return Ok(());
+    }
+    for package in build::packages_on(run.at, &["ground", "models"])? {
+        let start = Instant::now();
+        let mut cargo =
+            command("rustup", ["run", NIGHTLY, "cargo", "miri", "test", "--quiet", "--package", &package]);
+        cargo
+            .args(["--lib", "--tests"])
+            .current_dir(run.at.root())
+            .env("MIRIFLAGS", "-Zmiri-disable-isolation");
+        cargo
+            .env_remove("RUSTUP_TOOLCHAIN")
+            .env_remove("CARGO")
+            .env("CARGO_TARGET_DIR", miri_target(run.at.root()));
+        cargo.env("PROPTEST_CASES", "4");
+        let output = cargo.output()?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let (passed, failed) = results(&text);
+        let time = start.elapsed();
+        let name = format!("{package}: {passed} tests");
+        if output.status.success() && failed == 0 {
+            run.tally.passed(&name, time);
+        } else {
+            let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+            run.tally.failed(&name, time, &format!("{text}\n{errors}"));
+        }
+    }
+    Ok(())
+}
+
+fn miri_target(root: &Path) -> std::path::PathBuf {
+    root.join("target/miri")
+}
+
+fn system_tests(run: &mut Run<'_>) -> Result<()> {
+    run.ensure_qemu()?;
+    if !run.at.image().is_file() {
+        bail!("there is no image: the stage `image` makes it");
+    }
+    let guests = Guests::open(run.at)?;
+    guests.small()?;
+    guests.debian()?;
+    guests.pi4_tree()?;
+    let mut cargo = run.cargo();
+    cargo.args(["test", "--quiet", "--no-fail-fast", "--package", "system", "--features", "qemu", "--tests"]);
+    cargo.args(AS_RUNNER).arg("--").args(REPORT).args(&run.options.filter);
+    // Each test boots a machine, which itself uses threads.
+    cargo.args(["--test-threads", "2"]);
+    count_tests(&mut run.tally, "", &mut cargo)
+}
