@@ -25,8 +25,8 @@ fn literal_or_comment(text: &str, before: Option<char>) -> usize {
     if text.starts_with("/*") {
         return block_comment(text);
     }
-    if text.starts_with('"') {
-        return 1 + closing(&text[1..], '"');
+    if let Some(string) = text.strip_prefix('"') {
+        return 1 + closing(string, '"');
     }
     let in_word = before.is_some_and(|c| c.is_alphanumeric() || c == '_');
     if !in_word && let Some(length) = raw_string(text) {
