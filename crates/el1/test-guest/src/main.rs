@@ -19,11 +19,13 @@ mod hello;
 mod interrupts;
 mod psci;
 mod ram;
+mod reset;
 mod sgi;
 mod timers;
 mod trapped;
 mod virq;
 mod virtio;
+mod worker;
 
 use el1::Boot;
 use harness::Report;
@@ -35,6 +37,8 @@ type Behaviour = (&'static str, fn(&'static Boot, &mut Report));
 
 const BEHAVIOURS: &[Behaviour] = &[
     ("hello", hello::run),
+    ("worker", worker::run),
+    ("reset", reset::run),
     ("ram", ram::run),
     ("faults", faults::run),
     ("fp", fp::run),
@@ -70,4 +74,9 @@ fn main(boot: &'static Boot) {
 /// Whether this is plain QEMU, the oracle of these tests, and not Bramble.
 fn is_oracle(boot: &Boot) -> bool {
     boot.arguments.split_ascii_whitespace().any(|word| word == "bramble.oracle")
+}
+
+/// The number behind `key` in the boot arguments.
+fn number(boot: &Boot, key: &str) -> Option<u64> {
+    boot.arguments.split_ascii_whitespace().find_map(|word| word.strip_prefix(key)?.parse().ok())
 }

@@ -33,6 +33,7 @@ pub fn run(boot: &'static Boot, report: &mut Report) {
     report.test("smccc-keeps-registers", keeps_registers);
     if !oracle {
         report.test("smc-as-hvc", smc);
+        report.test("smccc-trng", trng);
     }
 }
 
@@ -170,5 +171,20 @@ fn smc() -> Outcome {
         let smc = instruction::execute(SMC, u64::from(id)).map_err(|e| alloc::format!("SMC: {e:x?}"))?;
         ensure_eq!(smc, hvc, alloc::format!("SMC {id:#x}"));
     }
+    Ok(())
+}
+
+/// TRNG (DEN0098) 2: random bits, or the error that says that there are none yet.
+fn trng() -> Outcome {
+    const TRNG_VERSION: u32 = 0x8400_0050;
+    const TRNG_RND64: u32 = 0xc400_0053;
+    const NO_ENTROPY: i64 = -3;
+    let version = call(Conduit::Hvc, TRNG_VERSION, [0; 3])[0];
+    ensure!(version as i32 > 0, "TRNG_VERSION {version:#x}");
+    let bits = call(Conduit::Hvc, TRNG_RND64, [192, 0, 0]);
+    let again = call(Conduit::Hvc, TRNG_RND64, [192, 0, 0]);
+    ensure!(bits[0] == 0 || bits[0] as i64 == NO_ENTROPY, "TRNG_RND64 {:#x}", bits[0]);
+    ensure!(bits[0] != 0 || bits[1..] != again[1..], "the same 192 bits twice");
+    ensure_eq!(call(Conduit::Hvc, TRNG_RND64, [193, 0, 0])[0] as i64, -2, "TRNG_RND64 of 193 bits");
     Ok(())
 }
