@@ -252,3 +252,19 @@ pub fn highest_pending() -> u32 {
         Some(gicc) => gicc.read32(at::GICC_HPPIR) & 0x3ff,
     }
 }
+
+/// Forgets every active priority of this vCPU (ICC_AP1R0, GICC_APR0 and GICC_NSAPR0): for a program that does not know
+/// what was acknowledged. The active bits are the Distributor's.
+pub fn drop_priorities() {
+    match cpu_interface() {
+        None => {
+            icc_ap0r0_el1::write(0);
+            icc_ap1r0_el1::write(0);
+        }
+        Some(gicc) => {
+            gicc.write32(0xd0, 0);
+            gicc.write32(0xe0, 0);
+        }
+    }
+    registers::isb();
+}

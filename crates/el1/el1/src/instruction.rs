@@ -65,7 +65,8 @@ impl Encoding {
         0xd500_0000 | self.bits()
     }
 
-    const fn of(word: u32) -> Self {
+    /// The register or operation of a system instruction.
+    pub const fn of(word: u32) -> Self {
         Self {
             op0: (word >> 19) as u8 & 3,
             op1: (word >> 16) as u8 & 7,

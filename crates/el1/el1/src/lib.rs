@@ -10,6 +10,7 @@
 //! | device registers | [`window`] |
 //! | system registers | [`registers`], [`instruction`] |
 //! | FP/SIMD registers | [`fp`] |
+//! | any instruction at all | [`sandbox`] |
 //! | GIC CPU interface | [`gic`] |
 //! | HVC and SMC | [`smccc`] |
 //! | other vCPUs | [`cpus`] |
@@ -32,6 +33,7 @@ pub mod instruction;
 pub mod mmu;
 pub mod probe;
 pub mod registers;
+pub mod sandbox;
 pub mod smccc;
 pub mod window;
 

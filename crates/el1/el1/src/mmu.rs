@@ -10,19 +10,20 @@ use core::ops::Range;
 use core::ptr::addr_of;
 use core::sync::atomic::{AtomicU64, Ordering};
 
+/// A translation table of any level.
 #[repr(C, align(4096))]
-struct Table([AtomicU64; 512]);
+pub(crate) struct Table([AtomicU64; 512]);
 
 impl Table {
-    const fn empty() -> Self {
+    pub(crate) const fn empty() -> Self {
         Self([const { AtomicU64::new(0) }; 512])
     }
 
-    fn set(&self, index: usize, descriptor: u64) {
+    pub(crate) fn set(&self, index: usize, descriptor: u64) {
         self.0[index].store(descriptor, Ordering::Relaxed);
     }
 
-    fn address(&self) -> u64 {
+    pub(crate) fn address(&self) -> u64 {
         addr_of!(*self) as u64
     }
 }
@@ -37,15 +38,17 @@ const BLOCK: usize = 2 << 20;
 const PAGE: usize = 4096;
 
 // Descriptor bits. Arm ARM D8.3.
-const VALID_BLOCK: u64 = 0b01;
-const VALID_TABLE: u64 = 0b11;
-const VALID_PAGE: u64 = 0b11;
-const DEVICE: u64 = 0 << 2;
-const NORMAL: u64 = (1 << 2) | (0b11 << 8);
-const READ_ONLY: u64 = 1 << 7;
-const ACCESSED: u64 = 1 << 10;
-const NEVER_RUNS: u64 = (1 << 53) | (1 << 54);
-const NEVER_RUNS_AT_EL0: u64 = 1 << 54;
+pub(crate) const VALID_BLOCK: u64 = 0b01;
+pub(crate) const VALID_TABLE: u64 = 0b11;
+pub(crate) const VALID_PAGE: u64 = 0b11;
+pub(crate) const DEVICE: u64 = 0 << 2;
+pub(crate) const NORMAL: u64 = (1 << 2) | (0b11 << 8);
+/// AP[1]: EL0 too.
+pub(crate) const EL0: u64 = 1 << 6;
+pub(crate) const READ_ONLY: u64 = 1 << 7;
+pub(crate) const ACCESSED: u64 = 1 << 10;
+pub(crate) const NEVER_RUNS: u64 = (1 << 53) | (1 << 54);
+pub(crate) const NEVER_RUNS_AT_EL0: u64 = 1 << 54;
 
 /// Attribute 0: Device-nGnRE; 1: Normal, write-back, read- and write-allocate.
 const MAIR: u64 = 0xff04;

@@ -101,6 +101,10 @@ system_registers! {
     icc_rpr_el1 = "S3_0_C12_C11_3" read;
     /// GICv3 CPU interface: send an SGI.
     icc_sgi1r_el1 = "S3_0_C12_C11_5" write;
+    /// GICv3 CPU interface: active priorities of group 0.
+    icc_ap0r0_el1 = "S3_0_C12_C8_4" read write;
+    /// GICv3 CPU interface: active priorities of group 1.
+    icc_ap1r0_el1 = "S3_0_C12_C9_0" read write;
     /// GICv3 CPU interface: priority mask.
     icc_pmr_el1 = "S3_0_C4_C6_0" read write;
 }

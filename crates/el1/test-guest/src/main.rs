@@ -19,6 +19,7 @@ mod hello;
 mod interrupts;
 mod psci;
 mod ram;
+mod random;
 mod reset;
 mod sgi;
 mod timers;
@@ -38,6 +39,7 @@ type Behaviour = (&'static str, fn(&'static Boot, &mut Report));
 const BEHAVIOURS: &[Behaviour] = &[
     ("hello", hello::run),
     ("worker", worker::run),
+    ("random", random::run),
     ("reset", reset::run),
     ("ram", ram::run),
     ("faults", faults::run),
