@@ -17,3 +17,5 @@ pub mod pm;
 pub mod rng200;
 pub mod sdhci;
 pub mod slot;
+pub mod virtio_blk;
+pub mod virtio_mmio;

@@ -19,3 +19,4 @@ pub mod pm;
 pub mod rng200;
 pub mod sd_card;
 pub mod sdhci;
+pub mod virtio;
