@@ -10,12 +10,17 @@ pub mod board;
 pub mod hardware;
 pub mod led;
 pub mod mailbox;
+pub mod mini_uart;
 #[cfg(any(test, feature = "model"))]
 pub mod model;
 pub mod partition;
+pub mod pl011;
 pub mod pm;
+pub mod probe;
 pub mod rng200;
 pub mod sdhci;
+pub mod serial;
 pub mod slot;
 pub mod virtio_blk;
 pub mod virtio_mmio;
+pub mod virtio_rng;
