@@ -23,4 +23,5 @@ pub mod serial;
 pub mod slot;
 pub mod virtio_blk;
 pub mod virtio_mmio;
+pub mod virtio_net;
 pub mod virtio_rng;
