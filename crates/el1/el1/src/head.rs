@@ -6,6 +6,7 @@
 
 use crate::{boot, console, gic, heap, mmu};
 use core::arch::global_asm;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 global_asm!(include_str!("head.s"));
 
@@ -35,6 +36,22 @@ macro_rules! program {
 unsafe extern "Rust" {
     // SAFETY: defined by `program!` with this signature; two definitions do not link.
     safe fn el1_main(boot: &'static boot::Boot);
+}
+
+/// x2 to x30 at the first instruction, then the physical count. Not in BSS: that is zeroed after they are stored.
+#[unsafe(export_name = "entry_registers")]
+// SAFETY: an ordinary section of writable data.
+#[unsafe(link_section = ".data.entry")]
+static ENTRY_REGISTERS: [AtomicU64; 30] = [const { AtomicU64::new(0) }; 30];
+
+/// x2 to x30 as they were at the first instruction.
+pub fn entry_registers() -> [u64; 29] {
+    core::array::from_fn(|n| ENTRY_REGISTERS[n].load(Ordering::Relaxed))
+}
+
+/// CNTPCT_EL0 at the first instructions: with a counter that starts with the machine, how long that took to get here.
+pub fn entry_count() -> u64 {
+    ENTRY_REGISTERS[29].load(Ordering::Relaxed)
 }
 
 /// From `head.s`, on the first vCPU: MMU off, BSS zeroed, relocated, interrupts masked.

@@ -37,6 +37,23 @@ image_head:
 
     // x0 = device tree, MMU and data cache off (Linux: Documentation/arch/arm64/booting.rst)
 primary_entry:
+    ADDRESS x1, entry_registers     // what came in x2-x30, for those who ask (head::entry_registers)
+    stp     x2, x3, [x1]
+    stp     x4, x5, [x1, #16]
+    stp     x6, x7, [x1, #32]
+    stp     x8, x9, [x1, #48]
+    stp     x10, x11, [x1, #64]
+    stp     x12, x13, [x1, #80]
+    stp     x14, x15, [x1, #96]
+    stp     x16, x17, [x1, #112]
+    stp     x18, x19, [x1, #128]
+    stp     x20, x21, [x1, #144]
+    stp     x22, x23, [x1, #160]
+    stp     x24, x25, [x1, #176]
+    stp     x26, x27, [x1, #192]
+    stp     x28, x29, [x1, #208]
+    mrs     x2, cntpct_el0
+    stp     x30, x2, [x1, #224]
     mrs     x1, CurrentEL
     cmp     x1, #(1 << 2)
     b.ne    park                    // entered above EL1: nothing here could work, and there is no console yet

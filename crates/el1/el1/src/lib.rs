@@ -8,7 +8,7 @@
 //! | stage 1 translation, caches | [`mmu`] |
 //! | RAM beside the image, heap | [`boot`], [`heap`], [`window`] |
 //! | device registers | [`window`] |
-//! | system registers | [`registers`], [`instruction`] |
+//! | system registers | [`registers`], [`instruction`], [`imprint`] |
 //! | FP/SIMD registers | [`fp`] |
 //! | any instruction at all | [`sandbox`] |
 //! | GIC CPU interface | [`gic`] |
@@ -29,6 +29,7 @@ pub mod fp;
 pub mod gic;
 pub mod head;
 pub mod heap;
+pub mod imprint;
 pub mod instruction;
 pub mod mmu;
 pub mod probe;

@@ -32,8 +32,8 @@ const RAM_TABLES: usize = 4;
 #[repr(C, align(4096))]
 struct Frame([AtomicU64; PAGE / 8]);
 
-#[unsafe(no_mangle)]
-static sandbox_frame: Frame = Frame([const { AtomicU64::new(0) }; PAGE / 8]);
+#[unsafe(export_name = "sandbox_frame")]
+static FRAME: Frame = Frame([const { AtomicU64::new(0) }; PAGE / 8]);
 
 unsafe extern "C" {
     static sandbox_text: u8;
@@ -124,7 +124,7 @@ pub fn run(
     }
     let start = arena.base() + offset;
     sync_code(start, (program.len() + 1) * 4);
-    let frame = &sandbox_frame.0;
+    let frame = &FRAME.0;
     for (word, value) in frame.iter().zip(registers.x) {
         word.store(value, Ordering::Relaxed);
     }
@@ -223,7 +223,7 @@ fn build(boot: &Boot, tables: &Tables, level: Level) {
 /// The two pages of the program that are mapped, at EL1 only.
 fn map_own(first: usize, tables: &Tables) {
     let text = addr_of!(sandbox_text) as usize;
-    let frame = addr_of!(sandbox_frame) as usize;
+    let frame = addr_of!(FRAME) as usize;
     let mut used: [Option<usize>; 2] = [None; 2];
     let text_pages = (text..addr_of!(sandbox_text_end) as usize).step_by(PAGE);
     let pages = text_pages.map(|page| (page, mmu::READ_ONLY | mmu::NEVER_RUNS_AT_EL0));

@@ -19,6 +19,7 @@ pub fn run(boot: &'static Boot, report: &mut Report) {
         cntfrq_el0::read(),
         smccc::status(function::PSCI_VERSION, [0; 3]),
     );
+    println!("HELLO entry_cntpct={}", el1::head::entry_count());
     println!("HELLO arguments={:?}", boot.arguments);
     report.ok("hello");
 }

@@ -16,12 +16,14 @@ mod faults;
 mod fp;
 mod harness;
 mod hello;
+mod imprint;
 mod interrupts;
 mod psci;
 mod ram;
 mod random;
 mod reset;
 mod sgi;
+mod smp;
 mod timers;
 mod trapped;
 mod virq;
@@ -39,6 +41,10 @@ type Behaviour = (&'static str, fn(&'static Boot, &mut Report));
 const BEHAVIOURS: &[Behaviour] = &[
     ("hello", hello::run),
     ("worker", worker::run),
+    ("smp", smp::run),
+    ("burn", smp::burn),
+    ("leak", imprint::run_leak),
+    ("pattern", imprint::run_pattern),
     ("random", random::run),
     ("reset", reset::run),
     ("ram", ram::run),
