@@ -1,7 +1,9 @@
 //! Delivery step by step, on both versions. The whole against a reference model: `model`.
 
+mod posting;
 mod property;
 mod reference;
+mod registers;
 
 use ports::Width;
 use specs::gic::{gicd, gicr};
