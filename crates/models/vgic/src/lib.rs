@@ -48,6 +48,8 @@ mod deliver;
 mod distributor;
 #[cfg(any(test, feature = "fake"))]
 pub mod fake;
+#[cfg(any(test, feature = "fake"))]
+pub mod hostile;
 mod inject;
 mod lr;
 mod owner;

@@ -57,8 +57,11 @@ fn own<L: Fake>(vgic: &Vgic, seen: &Seen, done: &AtomicBool) {
     }
 }
 
+/// What runs beside the owner.
+type Other<'a> = dyn Fn(&Vgic, &Seen) + Sync + 'a;
+
 /// Runs `others` beside the owner.
-fn beside<L: Fake>(version: Version, others: &[&(dyn Fn(&Vgic, &Seen) + Sync)]) -> Seen {
+fn beside<L: Fake>(version: Version, others: &[&Other]) -> Seen {
     let vgic = ready(version, 4);
     let (seen, done) = (Seen::new(), AtomicBool::new(false));
     thread::scope(|scope| {
