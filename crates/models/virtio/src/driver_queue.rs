@@ -135,6 +135,18 @@ impl<M: QueueMemory, const N: usize> DriverQueue<M, N> {
         })
     }
 
+    /// Starts both indices elsewhere, so that a test need not run 65,536 requests to see them wrap.
+    #[cfg(test)]
+    pub(crate) fn start_at(&mut self, index: u16) {
+        self.next_available = Wrapping(index);
+        self.shown_available = Wrapping(index);
+        self.next_used = Wrapping(index);
+        for at in [self.available(2), self.used(2)] {
+            self.memory.write(at, &index.to_le_bytes());
+            self.memory.to_device(at, 2);
+        }
+    }
+
     /// Descriptors, for QueueNum.
     pub const fn size(&self) -> u16 {
         self.size

@@ -8,6 +8,10 @@
 //! Concurrency: one owner (`&mut self`); ordering towards the guest's PEs by `load_acquire` and `store_release` on the
 //! indices, and a full fence between publishing an index and reading the other side's event index.
 
+#[cfg(test)]
+#[allow(clippy::cast_possible_truncation, reason = "small numbers of a test")]
+mod tests;
+
 use crate::chain::Chain;
 use crate::driver_queue::crosses;
 use core::num::Wrapping;

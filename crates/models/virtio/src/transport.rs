@@ -8,6 +8,9 @@
 //! A reset holds the registers until every half has forgotten its queue, so no half of before it can touch a queue,
 //! an interrupt or the status of after it.
 
+#[cfg(test)]
+mod tests;
+
 use crate::link::Link;
 use crate::queue::{Placement, Queue};
 use ports::{GuestMemory, InterruptLine, Width};

@@ -182,6 +182,9 @@ fn policies_reject_unless_told_otherwise() {
     assert_eq!(net.send(b, &frame(mac(9), mac(2), None)).0, [a, up]);
     assert_eq!(net.send(a, &frame(mac(2), mac(9), None)).0, [b]);
     assert_eq!(net.send(b, &frame(mac(9), mac(2), None)).0, [a]);
+    // Revoked: what was learnt is forgotten.
+    net.switch.set_group(a, with(false, false, true)).unwrap();
+    assert_eq!(net.send(b, &frame(mac(9), mac(2), None)).0, [up]);
     // Promiscuous: all of its VLAN.
     net.switch.set_group(a, with(true, false, false)).unwrap();
     assert_eq!(net.send(b, &frame(OUTSIDE, mac(2), None)).0, [a, up]);
@@ -201,6 +204,11 @@ fn an_address_of_a_vnic_cannot_be_claimed() {
     // Our own broadcast comes back by the wire: it is not forwarded again.
     assert_eq!(net.send(up, &frame(BROADCAST, mac(2), None)), (std::vec![], Delivered::Refused));
     assert_eq!(net.switch.counters(up).filtered, 1);
+    // Nor was it learnt for the time after.
+    net.switch.disconnect(b);
+    assert_eq!(net.send(up, &frame(mac(2), OUTSIDE, None)).0, [a]);
+    let c = net.vnic(3, Group::default());
+    assert_eq!(net.send(c, &frame(mac(2), mac(3), None)).0, [a, up], "unknown");
 }
 
 #[test]

@@ -1,8 +1,10 @@
 use crate::driver_queue::Segment;
+use crate::queue::QueueFault;
 use crate::rig::{self, Guest, Queue, Slot, disk::Disk};
 use crate::{Block, VirtioMmio};
-use ports::{BlockError, Width};
+use ports::{BlockError, GuestMemory, Width};
 use proptest::prelude::*;
+use specs::Ipa;
 use specs::virtio::{blk, feature, mmio, status};
 use std::vec::Vec;
 
@@ -340,6 +342,20 @@ fn a_request_without_a_place_for_its_status_needs_a_reset() {
     assert_eq!(bench.device.link().faults(), 1);
     let mut queue = bench.up(ALL);
     assert_eq!(bench.call(&mut queue, blk::T_FLUSH, 0, None).0, blk::S_OK);
+}
+
+#[test]
+fn a_head_that_is_in_flight_already_needs_a_reset() {
+    let guest = Guest::new(1 << 20);
+    let bench = Bench::new(&guest, Disk::new(SECTORS).with(|disk| disk.slots = Some(4)));
+    let mut queue = bench.up(ALL);
+    let sent = bench.send(&mut queue, blk::T_FLUSH, 0, None);
+    let ring = queue.driver_address();
+    guest.memory.write(Ipa(ring + 6), &sent.head.to_le_bytes()).unwrap();
+    guest.memory.write(Ipa(ring + 2), &2_u16.to_le_bytes()).unwrap();
+    rig::notify(&bench.device, 0);
+    assert_eq!(bench.device.link().last_fault(), Some(QueueFault::HeadInFlight));
+    assert_eq!(bench.disk.0.borrow().in_flight.len(), 1);
 }
 
 #[test]
