@@ -454,4 +454,16 @@ mod tests {
         assert!(Queue::new(&memory, 16, false).is_none());
         assert!(Queue::new(&memory, 1, false).is_some());
     }
+
+    #[test]
+    fn an_event_counts_when_the_index_steps_over_it() {
+        for base in [0_u16, 100, 65_533] {
+            let passes = |event: u16, old: u16, new: u16| {
+                let at = |offset: u16| Wrapping(base) + Wrapping(offset);
+                crosses(at(event), at(old), at(new))
+            };
+            assert!(passes(2, 2, 3) && passes(2, 2, 5) && passes(3, 2, 5) && passes(4, 2, 5));
+            assert!(!passes(1, 2, 5) && !passes(5, 2, 5) && !passes(6, 2, 5) && !passes(2, 2, 2));
+        }
+    }
 }
