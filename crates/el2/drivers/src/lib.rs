@@ -7,6 +7,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod board;
+pub mod genet;
 pub mod hardware;
 pub mod led;
 pub mod mailbox;
@@ -14,6 +15,7 @@ pub mod mini_uart;
 #[cfg(any(test, feature = "model"))]
 pub mod model;
 pub mod partition;
+pub mod phy;
 pub mod pl011;
 pub mod pm;
 pub mod probe;

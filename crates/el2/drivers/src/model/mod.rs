@@ -13,8 +13,10 @@
     reason = "models are test equipment: what they meet wrongly must stop the test"
 )]
 
+pub mod genet;
 pub mod mailbox;
 pub mod memory;
+pub mod phy;
 pub mod pm;
 pub mod rng200;
 pub mod sd_card;
