@@ -7,7 +7,7 @@
 //!
 //! One transmit and one receive ring (the default ring 16 with all 256 descriptors): the switch is one customer, and a Pi
 //! has no other queues to tell apart. An uplink takes every frame (promiscuous). Checksums are the hardware's work in
-//! both directions; segmentation is not, and such frames are refused.
+//! both directions; long TCP frames are cut by `virtio::net::finish`, which sums their pieces too.
 //!
 //! One owner (a PE's loop); no locks. Source: Linux `drivers/net/ethernet/broadcom/genet/`, U-Boot
 //! `drivers/net/bcmgenet.c`.
@@ -23,8 +23,6 @@ use core::fmt;
 use registers as reg;
 use rings::Rings;
 
-/// Frames that one call of [`Genet::receive`] shows.
-pub const FRAMES_PER_CALL: u32 = 32;
 /// Longest frame with FCS that the MAC takes.
 const MAX_FRAME: u32 = 1536;
 /// Interrupt moderation: so many frames, or so many units of 8.192 µs after the first.

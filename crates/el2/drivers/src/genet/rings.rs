@@ -5,9 +5,10 @@
 //! A buffer begins with the device's status block of 64 bytes; received frames follow after two bytes of alignment.
 
 use super::registers as reg;
-use super::{FRAMES_PER_CALL, FRAMES_PER_INTERRUPT, Genet, INTERRUPT_TIMEOUT, Phase, Statistics};
+use super::{FRAMES_PER_INTERRUPT, Genet, INTERRUPT_TIMEOUT, Phase, Statistics};
 use crate::hardware::{Dma, DmaBuffer, Registers};
 use ports::{Delivered, Frame, FrameSink, GuestMemory, Offload, Span};
+use virtio::net::finish::{Piece, finish};
 
 const BUFFER_BYTES: usize = 2048;
 const ENTRIES: u32 = reg::DESCRIPTORS;
@@ -114,8 +115,7 @@ impl<D: Dma> Rings<D> {
 
     /// Copies a frame into the next buffer; its length on the wire, and its checksum information.
     fn fill(&mut self, frame: &Frame<'_>) -> Option<(u32, u32)> {
-        let start = slot(self.produced);
-        let at = start.saturating_add(reg::STATUS_BYTES);
+        let at = slot(self.produced).saturating_add(reg::STATUS_BYTES);
         let tag: u32 = if frame.offload.vlan == 0 { 0 } else { 4 };
         if tag == 0 {
             copy(frame, 0, frame.bytes, &self.transmit, at)?;
@@ -125,17 +125,29 @@ impl<D: Dma> Rings<D> {
             self.transmit.write(at.saturating_add(12), &[TAG[0], TAG[1], high & 0xf, low]);
             copy(frame, 12, frame.bytes.saturating_sub(12), &self.transmit, at.saturating_add(16))?;
         }
-        let mut length = frame.bytes.saturating_add(tag);
-        if length < MIN_FRAME {
-            let zeros = [0; MIN_FRAME as usize];
-            let missing = zeros.get(..usize::try_from(MIN_FRAME.saturating_sub(length)).ok()?)?;
-            self.transmit.write(at.saturating_add(usize::try_from(length).ok()?), missing);
-            length = MIN_FRAME;
-        }
+        let length = frame.bytes.saturating_add(tag);
         let checksum = checksum_information(&frame.offload, tag, length)?;
+        Some((self.close(length, checksum)?, checksum))
+    }
+
+    /// Copies a finished piece of a frame into the next buffer.
+    fn fill_piece(&mut self, frame: &Frame<'_>, piece: &Piece<'_>) -> Option<(u32, u32)> {
+        let at = slot(self.produced).saturating_add(reg::STATUS_BYTES);
+        self.transmit.write(at, piece.lead);
+        copy(frame, piece.from, piece.bytes, &self.transmit, at.saturating_add(piece.lead.len()))?;
+        Some((self.close(piece.frame_bytes(), 0)?, 0))
+    }
+
+    /// Pads the frame in the next buffer, writes its status block and hands both to the device; its length.
+    fn close(&mut self, length: u32, checksum: u32) -> Option<u32> {
+        let start = slot(self.produced);
+        let end = start.saturating_add(reg::STATUS_BYTES).saturating_add(usize::try_from(length).ok()?);
+        let zeros = [0; MIN_FRAME as usize];
+        let padding = zeros.get(..usize::try_from(MIN_FRAME.saturating_sub(length)).ok()?)?;
+        self.transmit.write(end, padding);
         self.transmit.write(start.saturating_add(reg::STATUS_TX_CHECKSUM), &checksum.to_le_bytes());
-        self.transmit.to_device(start, reg::STATUS_BYTES.saturating_add(usize::try_from(length).ok()?));
-        Some((length, checksum))
+        self.transmit.to_device(start, end.saturating_sub(start).saturating_add(padding.len()));
+        Some(length.max(MIN_FRAME))
     }
 }
 
@@ -201,20 +213,45 @@ fn describe(registers: &impl Registers, base: usize, buffers: u64) {
 }
 
 impl<R: Registers, D: Dma> FrameSink for Genet<R, D> {
+    /// Checksums and tags are left to the hardware and to the copy; a long TCP frame is cut by software, and is cut off
+    /// where the ring is full: TCP sends the rest again.
     fn deliver(&mut self, frame: &Frame<'_>) -> Delivered {
-        let fits = (14..=MAX_FRAME).contains(&frame.bytes) && frame.offload.gso_type == 0;
-        if self.phase != Phase::Running || self.link.is_none() || !fits {
-            self.statistics.refused = self.statistics.refused.saturating_add(1);
+        let outcome = if self.phase != Phase::Running || self.link.is_none() {
+            Delivered::Refused
+        } else if frame.offload.gso_type != 0 {
+            self.cut(frame)
+        } else {
+            self.send(frame.bytes, |rings| rings.fill(frame))
+        };
+        let counter = match outcome {
+            Delivered::Yes => return outcome,
+            Delivered::NoBuffer => &mut self.statistics.no_room,
+            Delivered::Refused => &mut self.statistics.refused,
+        };
+        *counter = counter.saturating_add(1);
+        outcome
+    }
+}
+
+impl<R: Registers, D: Dma> Genet<R, D> {
+    fn cut(&mut self, frame: &Frame<'_>) -> Delivered {
+        let mut outcome = Delivered::Refused;
+        let finished = finish(frame, |piece| {
+            outcome = self.send(piece.frame_bytes(), |rings| rings.fill_piece(frame, piece));
+            outcome == Delivered::Yes
+        });
+        if finished.is_ok() { outcome } else { Delivered::Refused }
+    }
+
+    /// Sends one frame of `bytes` bytes that `fill` copies into the next buffer.
+    fn send(&mut self, bytes: u32, fill: impl FnOnce(&mut Rings<D>) -> Option<(u32, u32)>) -> Delivered {
+        if !(14..=MAX_FRAME).contains(&bytes) {
             return Delivered::Refused;
         }
         if !self.rings.has_room(&self.registers) {
-            self.statistics.no_room = self.statistics.no_room.saturating_add(1);
             return Delivered::NoBuffer;
         }
-        let Some((length, checksum)) = self.rings.fill(frame) else {
-            self.statistics.refused = self.statistics.refused.saturating_add(1);
-            return Delivered::Refused;
-        };
+        let Some((length, checksum)) = fill(&mut self.rings) else { return Delivered::Refused };
         let sum = if checksum == 0 { 0 } else { reg::TX_CHECKSUM };
         let status =
             u32::try_from(reg::STATUS_BYTES).unwrap_or(0).saturating_add(length) << reg::LENGTH_SHIFT;
@@ -226,12 +263,15 @@ impl<R: Registers, D: Dma> FrameSink for Genet<R, D> {
         self.statistics.sent_bytes = self.statistics.sent_bytes.saturating_add(length.into());
         Delivered::Yes
     }
-}
 
-impl<R: Registers, D: Dma> Genet<R, D> {
-    /// Shows received frames, at most [`FRAMES_PER_CALL`]; `true` when there are more. `memory` is what the frames'
-    /// spans are reached by.
-    pub fn receive(&mut self, memory: &dyn GuestMemory, mut show: impl FnMut(&Frame<'_>)) -> bool {
+    /// Shows at most `budget` received frames to `show` and gives their buffers back to the device; `true` when there are
+    /// more. `memory` is what the frames' spans are reached by.
+    pub fn receive(
+        &mut self,
+        memory: &dyn GuestMemory,
+        budget: usize,
+        mut show: impl FnMut(&Frame<'_>),
+    ) -> bool {
         if self.phase != Phase::Running {
             return false;
         }
@@ -240,7 +280,7 @@ impl<R: Registers, D: Dma> Genet<R, D> {
         if waiting == 0 || waiting > ENTRIES {
             return false;
         }
-        let frames = waiting.min(FRAMES_PER_CALL);
+        let frames = waiting.min(u32::try_from(budget).unwrap_or(u32::MAX));
         for _ in 0..frames {
             self.show_one(memory, &mut show);
             self.rings.taken = self.rings.taken.wrapping_add(1) & 0xffff;

@@ -65,7 +65,7 @@ impl Bench {
         let mut frames = vec![];
         let memory = self.memory.clone();
         loop {
-            let more = self.driver.receive(&self.dma, |frame| {
+            let more = self.driver.receive(&self.dma, 32, |frame| {
                 let mut bytes = vec![0; frame.bytes as usize];
                 memory.pe_read(frame.data[0].start.0 as usize, &mut bytes);
                 frames.push((bytes, frame.offload));
@@ -142,12 +142,37 @@ fn what_is_no_frame_for_the_wire_is_refused() {
     let plain = Offload::default();
     assert_eq!(bench.send(&frame(13), 1, plain), Delivered::Refused);
     assert_eq!(bench.send(&frame(1519), 1, plain), Delivered::Refused);
-    assert_eq!(bench.send(&frame(100), 1, Offload { gso_type: 1, ..plain }), Delivered::Refused);
+    assert_eq!(bench.send(&frame(100), 1, Offload { gso_type: 9, ..plain }), Delivered::Refused);
     let outside = Offload { flags: 1, checksum_start: 90, checksum_offset: 16, ..plain };
     assert_eq!(bench.send(&frame(100), 1, outside), Delivered::Refused);
     let cut = Frame { data: &[span(DATA, 50)], bytes: 100, offload: plain, memory: &bench.dma.clone() };
     assert_eq!(bench.driver.deliver(&cut), Delivered::Refused);
     assert_eq!((bench.driver.statistics().refused, bench.sent().len()), (5, 0));
+}
+
+/// Ethernet, IPv4 and TCP headers before 4,000 bytes, to be cut at 1,400.
+#[test]
+fn a_long_tcp_frame_is_cut() {
+    let mut bench = Bench::up();
+    let mut data = frame(54 + 4000);
+    data[12..20].copy_from_slice(&[8, 0, 0x45, 0, 0x0f, 0xc8, 0, 1]);
+    data[20..24].copy_from_slice(&[0, 0, 64, 6]);
+    data[46] = 0x50;
+    let offload = Offload {
+        flags: 1,
+        gso_type: 1,
+        header_bytes: 54,
+        gso_bytes: 1400,
+        checksum_start: 34,
+        checksum_offset: 16,
+        vlan: 7,
+    };
+    assert_eq!(bench.send(&data, 2000, offload), Delivered::Yes);
+    let sent = bench.sent();
+    assert_eq!(sent.iter().map(Vec::len).collect::<Vec<_>>(), [1458, 1458, 1258]);
+    let payload: Vec<u8> = sent.iter().flat_map(|frame| frame[58..].to_vec()).collect();
+    assert_eq!(payload, data[54..]);
+    assert!(sent.iter().all(|frame| frame[12..16] == [0x81, 0, 0, 7]));
 }
 
 #[test]
