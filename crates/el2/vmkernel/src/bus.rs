@@ -62,9 +62,19 @@ pub fn read(pe: &mut Pe, vcpu: &mut Loaded, device: DeviceKind, access: Access) 
     match device {
         DeviceKind::Gicd => vcpu.signals.vgic.gicd_read(vcpu.index, offset, width),
         DeviceKind::Gicr => vcpu.signals.vgic.gicr_read(vcpu.index, offset, width),
+        DeviceKind::Uart if offset == specs::pl011::DR => read_typed(&vcpu.vm, width),
         DeviceKind::Uart => vcpu.vm.devices.uart.lock().read(offset, width),
         device => read_rare(pe, &vcpu.vm, device, access),
     }
+}
+
+/// A byte from the UART, which then has room for another.
+#[inline(never)]
+fn read_typed(vm: &Vm, width: Width) -> u64 {
+    let mut uart = vm.devices.uart.lock();
+    let value = uart.read(specs::pl011::DR, width);
+    vm.stream.offer(None, |byte| uart.receive(byte));
+    value
 }
 
 #[inline(never)]

@@ -7,6 +7,7 @@
 mod ring;
 mod serial;
 
+use alloc::collections::VecDeque;
 use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -62,13 +63,29 @@ pub struct Stream {
     name: String,
     number: usize,
     ring: Mutex<Ring>,
+    /// Typed, and waiting for room in the guest's UART.
+    held: Mutex<VecDeque<u8>>,
     line: Arc<Line>,
 }
+
+/// What is typed beyond this while the guest reads nothing is lost.
+const HELD: usize = 4096;
 
 impl Stream {
     /// Its number in the menu.
     pub fn number(&self) -> usize {
         self.number
+    }
+
+    /// Gives what was typed, `byte` last, to `receive` until that has no more room.
+    pub fn offer(&self, byte: Option<u8>, mut receive: impl FnMut(u8) -> bool) {
+        let mut held = self.held.lock();
+        if held.len() < HELD {
+            held.extend(byte);
+        }
+        while held.front().is_some_and(|byte| receive(*byte)) {
+            held.pop_front();
+        }
     }
 
     /// A line of the host's own in a guest's stream.
@@ -141,6 +158,7 @@ impl Console {
             name: String::from(name),
             number: streams.len(),
             ring: Mutex::new(Ring::new()),
+            held: Mutex::new(VecDeque::new()),
             line: self.line.clone(),
         });
         streams.push(stream.clone());
@@ -191,7 +209,7 @@ impl Console {
     }
 
     /// Takes what was typed; `deliver(stream, byte)` gives it to a guest.
-    pub fn take_input(&self, deliver: impl Fn(usize, u8) -> bool) {
+    pub fn take_input(&self, deliver: impl Fn(usize, u8)) {
         // A bounded number at a time: the line can't hold the PE.
         for _ in 0..64 {
             let byte = self.line.serial.lock().as_mut().and_then(Serial::get);

@@ -131,7 +131,10 @@ pub fn device_interrupt(pe: &mut Pe, intid: Intid) {
         host.console.take_input(|stream, byte| {
             let vms = host.vms.lock();
             let vm = vms.iter().find(|vm| vm.stream.number() == stream);
-            vm.is_none_or(|vm| vm.devices.uart.lock().receive(byte))
+            if let Some(vm) = vm {
+                let mut uart = vm.devices.uart.lock();
+                vm.stream.offer(Some(byte), |byte| uart.receive(byte));
+            }
         });
     }
 }
