@@ -3,7 +3,7 @@
 //! The same bytes go over a Pi's one cable, so a person with a terminal program does what is done here.
 
 use crate::machine::Machine;
-use anyhow::Result;
+use anyhow::{Context, Result};
 use std::time::Duration;
 
 /// Opens the menu.
@@ -12,38 +12,37 @@ pub const CTRL_RIGHT_BRACKET: u8 = 0x1d;
 /// The longest that the menu may take on a loaded machine.
 const MENU: Duration = Duration::from_secs(60);
 
-/// Finds the number of `name` in the text of a menu: a line of number, blanks and the name. Also returns where the
-/// line ends, and whether a number must be closed with Enter (there are two digits on the menu).
-pub fn find_in_menu(text: &str, name: &str) -> Option<(u32, usize)> {
-    let mut at = 0;
-    for line in text.split_inclusive('\n') {
-        at += line.len();
-        let mut words = line.trim().splitn(2, char::is_whitespace);
-        let number = words.next().and_then(|word| word.trim_matches(['[', ']', ')', '.']).parse().ok());
-        let same = |rest: &str| rest == name || rest.strip_prefix(name).is_some_and(|r| r.starts_with("  "));
-        if let (Some(number), true) = (number, line.ends_with('\n'))
-            && words.next().map(str::trim).is_some_and(same)
-        {
-            return Some((number, at));
-        }
-    }
-    None
+/// What the menu ends with.
+const PROMPT: &str = "number, Enter: ";
+
+/// The menu in a text that has it: its streams in their order, and where it ends.
+pub fn find_menu(text: &str) -> Option<(Vec<&str>, usize)> {
+    let end = text.find(PROMPT)? + PROMPT.len();
+    let entry = |line: &str| {
+        let (number, name) = line.trim().split_once(' ')?;
+        number.parse::<usize>().ok().map(|number| (number, name.trim().len()))
+    };
+    let lines: Vec<&str> = text[..end].lines().collect();
+    let first = lines.iter().rposition(|line| entry(line).is_some_and(|(number, _)| number == 0))?;
+    let names = lines[first..].iter().filter(|line| entry(line).is_some());
+    Some((names.filter_map(|line| line.trim().split_once(' ')).map(|(_, name)| name.trim()).collect(), end))
 }
 
-/// The keys that select stream `number` of a menu with `guests` guests.
-pub fn selection(number: u32) -> String {
-    if number < 10 { number.to_string() } else { format!("{number}\r") }
+/// The keys that select `name`: a number, and Enter where a longer number could follow.
+pub fn keys_for(streams: &[&str], name: &str) -> Option<String> {
+    let number = streams.iter().position(|stream| *stream == name)?;
+    let enter = if number * 10 < streams.len() { "\r" } else { "" };
+    Some(format!("{number}{enter}"))
 }
 
 /// Makes the line show the guest `name` (or `host log`); its ring is replayed first.
 pub fn select(machine: &mut Machine, name: &str) -> Result<()> {
     machine.send_bytes(&[CTRL_RIGHT_BRACKET])?;
-    let what = format!("{name} on the console menu");
-    let menu = machine.expect_match(&what, MENU, |text| find_in_menu(text, name).map(|found| found.1))?;
-    if let Some((number, _)) = find_in_menu(&menu, name) {
-        machine.send(&selection(number))?;
-    }
-    Ok(())
+    let text = machine.expect_match("the console's menu", MENU, |text| find_menu(text).map(|menu| menu.1))?;
+    let streams = find_menu(&text).map(|menu| menu.0).unwrap_or_default();
+    let keys =
+        keys_for(&streams, name).with_context(|| format!("the console's menu has no {name}: {streams:?}"))?;
+    machine.send(&keys)
 }
 
 #[cfg(test)]
@@ -51,14 +50,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_found_by_its_whole_line() {
-        let menu = "noise\r\n  0 host log\r\n  1 debian-1\r\n  2 debian\r\n 12 far\r\n";
-        assert_eq!(find_in_menu(menu, "debian").map(|found| found.0), Some(2));
-        assert_eq!(find_in_menu(menu, "host log").map(|found| found.0), Some(0));
-        assert_eq!(find_in_menu(menu, "far"), Some((12, menu.len())));
-        assert_eq!(find_in_menu(menu, "deb"), None);
-        assert_eq!(find_in_menu("  1 debi", "debi"), None, "the line is not whole yet");
-        assert_eq!(selection(3), "3");
-        assert_eq!(selection(12), "12\r");
+    fn a_menu_is_found_in_the_midst_of_output() {
+        let text = "1 noise\r\n0 host log\r\n1 debian-1\r\n2 debian\r\nnumber, Enter: after";
+        let (streams, end) = find_menu(text).unwrap();
+        assert_eq!(streams, ["host log", "debian-1", "debian"]);
+        assert_eq!(&text[end..], "after");
+        assert_eq!(find_menu("0 host log\r\n1 de"), None);
+    }
+
+    #[test]
+    fn enter_ends_a_number_that_could_go_on() {
+        let streams = ["host log", "a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k"];
+        assert_eq!(keys_for(&streams, "host log").unwrap(), "0\r");
+        assert_eq!(keys_for(&streams, "a").unwrap(), "1\r");
+        assert_eq!(keys_for(&streams, "b").unwrap(), "2");
+        assert_eq!(keys_for(&streams, "k").unwrap(), "11");
+        assert_eq!(keys_for(&streams[..3], "a").unwrap(), "1");
+        assert_eq!(keys_for(&streams, "z"), None);
     }
 }

@@ -9,7 +9,7 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
 use system::Artifacts;
-use system::console::{CTRL_RIGHT_BRACKET, find_in_menu, selection};
+use system::console::{CTRL_RIGHT_BRACKET, find_menu, keys_for};
 
 /// The stream that everybody starts with.
 const HOST_LOG: &str = "host log";
@@ -50,7 +50,7 @@ pub fn attach(at: &Artifacts, name: Option<&str>) -> Result<()> {
                 writer.write_all(pass)?;
                 if leaves {
                     // The menu is open: give the line back with the host's log on it.
-                    writer.write_all(b"0")?;
+                    writer.write_all(b"0\r")?;
                     break;
                 }
             }
@@ -77,11 +77,14 @@ fn choose(mut stream: &UnixStream, name: &str) -> Result<()> {
     while start.elapsed() < limit {
         let Ok(count @ 1..) = stream.read(&mut chunk) else { break };
         menu.push_str(&String::from_utf8_lossy(&chunk[..count]));
-        if let Some((number, _)) = find_in_menu(&menu, name) {
-            stream.write_all(selection(number).as_bytes())?;
+        if let Some((streams, _)) = find_menu(&menu) {
+            let keys = keys_for(&streams, name);
+            let keys =
+                keys.with_context(|| format!("the host has no {name}; it has {}", streams.join(", ")))?;
+            stream.write_all(keys.as_bytes())?;
             stream.set_read_timeout(None)?;
             return Ok(());
         }
     }
-    bail!("the host's menu does not show {name:?}:\n{menu}")
+    bail!("the host shows no menu:\n{menu}")
 }
