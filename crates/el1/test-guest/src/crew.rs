@@ -31,6 +31,9 @@ static DISMISSED: [AtomicBool; MAX_CPUS] = [const { AtomicBool::new(false) }; MA
 
 /// Starts vCPU `cpu` in `job`, with its GIC interface ready and interrupts let in, and waits until it is up.
 pub fn employ(boot: &'static Boot, cpu: usize, job: Job) -> Result<(), String> {
+    if cpu >= boot.cpus().len() {
+        return Err(format!("this machine has no vCPU {cpu}"));
+    }
     if !is_off(boot, cpu) {
         // Left over from a test that failed.
         dismiss(boot, cpu)?;

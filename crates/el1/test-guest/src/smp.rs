@@ -43,7 +43,7 @@ pub fn burn(boot: &'static Boot, report: &mut Report) {
 
 fn share(boot: &'static Boot) -> Outcome {
     FINISHED.store(0, Release);
-    END.store(now() + ticks(1000 * number(boot, "bramble.milliseconds=").unwrap_or(MILLISECONDS)), Release);
+    END.store(0, Release);
     let count = boot.cpus().len();
     for cpu in 1..count {
         crew::employ(boot, cpu, || {
@@ -51,6 +51,7 @@ fn share(boot: &'static Boot) -> Outcome {
             sleep_until(crew::dismissed);
         })?;
     }
+    END.store(now() + ticks(1000 * number(boot, "bramble.milliseconds=").unwrap_or(MILLISECONDS)), Release);
     work();
     ensure!(spin_until(60_000_000, || FINISHED.load(Acquire) == count as u64), "not all vCPUs finished");
     for (cpu, work) in WORK.iter().enumerate().take(count) {
@@ -62,6 +63,8 @@ fn share(boot: &'static Boot) -> Outcome {
 
 fn work() {
     let mut done = 0;
+    // Together: when all are up.
+    while END.load(Acquire) == 0 {}
     while now() < END.load(Acquire) {
         done += 1;
     }

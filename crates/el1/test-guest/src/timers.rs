@@ -199,9 +199,9 @@ fn never(timer: &Timer, _: &'static Boot) -> Outcome {
     ensure!(!timer.asserted(), "ISTATUS for the last moment of all");
     ensure!(!spin_until(WHILE, || timer.taken() != before), "taken");
     // Disabled while not due: nothing comes of it.
-    timer.start_in(200);
+    timer.start_in(20_000);
     timer.stop();
-    ensure!(!spin_until(1000, || timer.taken() != before), "taken while disabled");
+    ensure!(!spin_until(25_000, || timer.taken() != before), "taken while disabled");
     Ok(())
 }
 
