@@ -117,7 +117,7 @@ fn a_damaged_header_is_refused() {
 #[test]
 fn every_cut_is_noticed() {
     let bytes = Cpio::new().file("a", b"12345").file("b", &[7; 300]).end();
-    for length in 1..bytes.len() {
+    for length in (1..bytes.len()).rev().step_by(if cfg!(miri) { 131 } else { 1 }) {
         let cut = &bytes[..length];
         // The padding behind the trailer's name is the only part that nobody misses.
         let whole = length >= bytes.len() - 3;
@@ -143,7 +143,7 @@ fn the_document_is_read_with_its_files() {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: if cfg!(miri) { 8 } else { 512 },
+        cases: if cfg!(miri) { 1 } else { 512 },
         failure_persistence: None,
         ..ProptestConfig::default()
     })]
