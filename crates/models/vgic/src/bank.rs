@@ -241,6 +241,11 @@ impl Bank {
         element(&self.clear_sources, word)
     }
 
+    /// Takes all of those.
+    pub(crate) fn take_clear_sources(&self) -> [u32; 4] {
+        core::array::from_fn(|word| self.clear_source_word(word).take())
+    }
+
     /// Adds a source to an SGI.
     #[inline]
     pub(crate) fn add_source(&self, sgi: u32, source: u8) {

@@ -44,16 +44,19 @@ extern crate std;
 
 mod bank;
 mod bits;
+mod correct;
 mod deliver;
 mod distributor;
 #[cfg(any(test, feature = "fake"))]
 pub mod fake;
+mod fill;
 #[cfg(any(test, feature = "fake"))]
 pub mod hostile;
 mod inject;
 mod lr;
 mod owner;
 mod private;
+mod readback;
 mod redistributor;
 mod sgi;
 mod spi;

@@ -39,6 +39,17 @@ impl Irq {
         }
     }
 
+    /// Takes it out of a set of all.
+    pub(crate) fn remove_from(self, set: &mut [u32; WORDS]) {
+        let (word, mask) = match self {
+            Self::Private(intid) => (0, 1 << intid),
+            Self::Shared(spi) => (spi.word() + 1, spi.mask()),
+        };
+        if let Some(word) = set.get_mut(word) {
+            *word &= !mask;
+        }
+    }
+
     /// Its bit in the private words; zero for an SPI.
     pub(crate) fn private_bit(self) -> u32 {
         match self {
@@ -57,6 +68,10 @@ pub(crate) struct Owner<'a> {
     pub(crate) groups: Groups,
     /// Others that must look.
     pub(crate) concerned: VcpuSet,
+    /// A list register asks for an EOI interrupt.
+    pub(crate) asks: bool,
+    /// Something active is, or was until now, outside the list registers.
+    pub(crate) evicts: bool,
 }
 
 impl Owner<'_> {
@@ -135,22 +150,22 @@ impl Owner<'_> {
         self.version == Version::V2 && matches!(irq, Irq::Private(0..=15))
     }
 
-    /// The most urgent interrupt that waits for a list register; of equals the lowest INTID.
-    pub(crate) fn best_waiting(&self) -> Option<(Irq, u8)> {
+    /// Interrupts that wait for a list register.
+    pub(crate) fn all_waiting(&self) -> [u32; WORDS] {
+        core::array::from_fn(|word| self.waiting(word))
+    }
+
+    /// The most urgent of `waiting`; of equals the lowest INTID.
+    pub(crate) fn best_of(&self, waiting: &[u32; WORDS]) -> Option<(Irq, u8)> {
         let mut best: Option<(Irq, u8)> = None;
-        for word in 0..WORDS {
-            for bit in Ones(self.waiting(word)) {
-                let irq = match word.checked_sub(1) {
-                    None => Irq::Private(bit),
-                    Some(word) => match Spi::at(word, bit) {
-                        Some(spi) => Irq::Shared(spi),
-                        None => continue,
-                    },
-                };
-                let priority = self.priority(irq);
-                if best.is_none_or(|(_, least)| priority < least) {
-                    best = Some((irq, priority));
-                }
+        let [private, shared @ ..] = waiting;
+        for intid in Ones(*private) {
+            let irq = Irq::Private(intid);
+            best = more_urgent(best, irq, self.priority(irq));
+        }
+        for (word, bits) in shared.iter().enumerate() {
+            for spi in Ones(*bits).filter_map(|bit| Spi::at(word, bit)) {
+                best = more_urgent(best, Irq::Shared(spi), self.spis.priority(spi));
             }
         }
         best
@@ -295,5 +310,13 @@ impl Owner<'_> {
             Field::Held => &mut self.spis.held,
             Field::Evicted => &mut self.spis.evicted,
         }
+    }
+}
+
+/// `best`, or `irq` if that is more urgent.
+fn more_urgent(best: Option<(Irq, u8)>, irq: Irq, priority: u8) -> Option<(Irq, u8)> {
+    match best {
+        Some((_, least)) if least <= priority => best,
+        _ => Some((irq, priority)),
     }
 }
