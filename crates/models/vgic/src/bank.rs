@@ -68,13 +68,20 @@ impl Shared {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// Sets bits; says which were clear.
+    /// Sets bits that the owner never clears; says which were clear.
     #[inline]
     pub(crate) fn add(&self, bits: u32) -> u32 {
         if self.get() & bits == bits {
             return 0;
         }
-        bits & !self.0.fetch_or(bits, Ordering::Relaxed)
+        bits & !self.0.fetch_or(bits, Ordering::Release)
+    }
+
+    /// Sets bits that the owner takes. Even one that looks set is set again: the owner may be taking it now, and must
+    /// then see all that the sender wrote before, or find it set at its next look.
+    #[inline]
+    pub(crate) fn request(&self, bits: u32) {
+        self.0.fetch_or(bits, Ordering::Release);
     }
 
     /// Clears bits; says which were set.
@@ -83,7 +90,7 @@ impl Shared {
         if self.get() & bits == 0 {
             return 0;
         }
-        bits & self.0.fetch_and(!bits, Ordering::Relaxed)
+        bits & self.0.fetch_and(!bits, Ordering::AcqRel)
     }
 
     /// Replaces the bits of `mask`; says which changed.
@@ -97,7 +104,7 @@ impl Shared {
     /// Takes all bits out.
     #[inline]
     pub(crate) fn take(&self) -> u32 {
-        if self.get() == 0 { 0 } else { self.0.swap(0, Ordering::Relaxed) }
+        if self.get() == 0 { 0 } else { self.0.swap(0, Ordering::Acquire) }
     }
 
     #[inline]
@@ -249,7 +256,7 @@ impl Bank {
     /// Adds a source to an SGI.
     #[inline]
     pub(crate) fn add_source(&self, sgi: u32, source: u8) {
-        self.source_word(word_of(sgi)).add(source_mask(sgi, source));
+        self.source_word(word_of(sgi)).request(source_mask(sgi, source));
     }
 
     /// Removes a source from an SGI.
@@ -299,7 +306,7 @@ impl Bank {
     /// Private interrupts that are pending outside the list registers.
     #[inline]
     pub(crate) fn pending(&self) -> u32 {
-        self.latch.get() | self.line.get()
+        self.latch.get() | self.line.0.load(Ordering::Acquire)
     }
 
     /// Back to what it was when new. The vCPU is not running.

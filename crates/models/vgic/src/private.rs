@@ -95,12 +95,12 @@ impl Vgic {
             gicd::ICPENDR => self.clear_pending(bank, bits),
             gicd::ISACTIVER => {
                 bank.clear_active.remove(bits);
-                bank.set_active.add(bits);
+                bank.set_active.request(bits);
                 bits
             }
             gicd::ICACTIVER => {
                 bank.set_active.remove(bits);
-                bank.clear_active.add(bits);
+                bank.clear_active.request(bits);
                 bits
             }
             _ => 0,
@@ -121,7 +121,7 @@ impl Vgic {
     fn clear_pending(&self, bank: &Bank, bits: u32) -> u32 {
         let bits = self.pendable(bits);
         bank.unpost(bits);
-        bank.clear_pending.add(bits);
+        bank.clear_pending.request(bits);
         bits
     }
 
@@ -132,11 +132,11 @@ impl Vgic {
         if offset < gicd::SPENDSGIR {
             let word = index(offset, gicd::CPENDSGIR);
             bank.source_word(word).remove(bits);
-            bank.clear_source_word(word).add(bits);
+            bank.clear_source_word(word).request(bits);
             return bits;
         }
         let word = index(offset, gicd::SPENDSGIR);
-        bank.source_word(word).add(bits);
+        bank.source_word(word).request(bits);
         let first = u32::try_from(offset - gicd::SPENDSGIR).unwrap_or(0) & 0xc;
         let mut pending = 0_u32;
         for lane in Ones(0xf).filter(|lane| bits >> (lane * 8) & 0xff != 0) {

@@ -56,10 +56,19 @@ pub(crate) fn send(vgic: &Vgic, from: VcpuIndex, to: VcpuIndex, sgi: u32) -> Vcp
     }
 }
 
+/// vCPU 0 writes ICACTIVER0.
+fn clear_active(vgic: &Vgic, bits: u64) {
+    match vgic.version {
+        Version::V2 => vgic.gicd_write(ME, gicd::ICACTIVER, Width::W32, bits),
+        Version::V3 => vgic.gicr_write(ME, SGI_FRAME + gicd::ICACTIVER, Width::W32, bits),
+    };
+}
+
 /// Both versions of the fake by one name.
 pub(crate) trait Fake: ListRegisters {
     fn with(count: usize) -> Self;
     fn guest(&mut self) -> &mut Interface;
+    fn peek(&self) -> &Interface;
 }
 
 impl Fake for InterfaceV2 {
@@ -69,6 +78,9 @@ impl Fake for InterfaceV2 {
     fn guest(&mut self) -> &mut Interface {
         &mut self.0
     }
+    fn peek(&self) -> &Interface {
+        &self.0
+    }
 }
 
 impl Fake for InterfaceV3 {
@@ -77,6 +89,9 @@ impl Fake for InterfaceV3 {
     }
     fn guest(&mut self) -> &mut Interface {
         &mut self.0
+    }
+    fn peek(&self) -> &Interface {
+        &self.0
     }
 }
 
@@ -208,6 +223,68 @@ both! {
         assert!(!lrs.guest().maintenance());
     }
 
+    fn a_vcpu_switched_off_keeps_what_its_redistributor_has(vgic, lrs) {
+        send(&vgic, ME, ME, 2);
+        vgic.flush(ME, &mut lrs);
+        assert_eq!(lrs.guest().acknowledge(), Some((2, 0)));
+        vgic.inject_hardware(ME, Intid(27), &mut lrs);
+        send(&vgic, ME, ME, 3);
+        vgic.flush(ME, &mut lrs);
+        vgic.reset_vcpu(ME, &mut lrs);
+        assert!(lrs.guest().entries().is_empty());
+        assert_eq!((vgic.in_use(ME), vgic.live_hardware(ME)), (0, 0));
+        assert_eq!(lrs.guest().deactivated, [27]);
+        // On again: SGI 3 is still pending, SGI 2 still active, and the timer comes by itself if its line is high.
+        let mut fresh = lrs.with_same();
+        vgic.flush(ME, &mut fresh);
+        assert_eq!(fresh.guest().acknowledge(), Some((3, 0)));
+        fresh.guest().end(3);
+        send(&vgic, ME, ME, 2);
+        vgic.flush(ME, &mut fresh);
+        assert_eq!(fresh.guest().acknowledge(), None);
+        clear_active(&vgic, 1 << 2);
+        vgic.flush(ME, &mut fresh);
+        assert_eq!(fresh.guest().acknowledge(), Some((2, 0)));
+    }
+
+    fn clearing_the_active_timer_deactivates_the_physical_one(vgic, lrs) {
+        vgic.inject_hardware(ME, Intid(27), &mut lrs);
+        vgic.flush(ME, &mut lrs);
+        assert_eq!(lrs.guest().acknowledge(), Some((27, 0)));
+        clear_active(&vgic, 1 << 27);
+        vgic.flush(ME, &mut lrs);
+        assert_eq!((vgic.live_hardware(ME), lrs.guest().deactivated.as_slice()), (0, [27].as_slice()));
+        assert!(lrs.guest().entries().is_empty());
+    }
+
+    fn a_wfi_is_over_when_something_is_above_the_mask(vgic, lrs) {
+        vgic.flush(ME, &mut lrs);
+        assert!(!vgic.deliverable(ME, &lrs, 0xff));
+        send(&vgic, ME, ME, 2);
+        assert!(vgic.deliverable(ME, &lrs, 0xff), "posted");
+        vgic.flush(ME, &mut lrs);
+        assert!(vgic.deliverable(ME, &lrs, 0xff));
+        assert!(!vgic.deliverable(ME, &lrs, 0xa0));
+        assert!(vgic.deliverable(ME, &lrs, 0xa8));
+        lrs.guest().acknowledge();
+        assert!(!vgic.deliverable(ME, &lrs, 0xff), "active");
+    }
+
+    fn an_spi_moves_with_its_route(vgic, lrs) {
+        let mut others = lrs.with_same();
+        vgic.set_line(Line::Shared(SPI), true);
+        vgic.flush(ME, &mut lrs);
+        let kicked = match vgic.version {
+            Version::V2 => vgic.gicd_write(ME, gicd::ITARGETSR + 48, Width::W8, 2),
+            Version::V3 => vgic.gicd_write(ME, gicd::IROUTER + 48 * 8, Width::W64, 1),
+        };
+        assert_eq!(kicked, VcpuSet::one(ME), "who has it must give it up first");
+        assert_eq!(vgic.flush(ME, &mut lrs), VcpuSet::one(OTHER));
+        assert!(lrs.guest().entries().is_empty());
+        vgic.flush(OTHER, &mut others);
+        assert_eq!(others.guest().acknowledge(), Some((48, 0)));
+    }
+
     fn a_disabled_one_leaves_its_list_register_and_comes_back(vgic, lrs) {
         send(&vgic, ME, ME, 1);
         vgic.flush(ME, &mut lrs);
@@ -232,6 +309,9 @@ pub(crate) trait Same {
 
 impl<L: Fake> Same for L {
     fn with_same(&self) -> Self {
-        L::with(self.count() as usize)
+        let mut same = L::with(self.count() as usize);
+        let (split, mask) = (self.peek().split, self.peek().mask);
+        (same.guest().split, same.guest().mask) = (split, mask);
+        same
     }
 }

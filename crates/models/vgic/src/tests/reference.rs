@@ -127,14 +127,17 @@ impl Reference {
         self.running[usize::from(vcpu)].push((intid, priority));
     }
 
-    /// The guest ends and deactivates what it acknowledged last.
+    /// The guest ends what it acknowledged last: its priority is dropped.
     pub(crate) fn end(&mut self, vcpu: u8) -> Option<u32> {
-        let (intid, _) = self.running[usize::from(vcpu)].pop()?;
+        self.running[usize::from(vcpu)].pop().map(|(intid, _)| intid)
+    }
+
+    /// The guest deactivates `intid`.
+    pub(crate) fn deactivate(&mut self, vcpu: u8, intid: u32) {
         let irq = self.irq(vcpu, intid);
         irq.active = false;
         irq.physical &= !irq.physical_taken;
         irq.physical_taken = false;
-        Some(intid)
     }
 
     /// The physical timer interrupt fired.
