@@ -1,6 +1,7 @@
 //! A guest for tests and fuzz targets: fake RAM, a driver that negotiates, and [`DriverQueue`] in that RAM.
 
 pub mod disk;
+pub mod script;
 pub mod wire;
 
 use crate::driver_queue::{Access, DriverQueue, Head, QueueMemory, Segment};
@@ -117,6 +118,11 @@ impl Guest {
 /// Short for a device in a rig.
 pub trait Dev<'a>: Device<&'a FakeMemory, &'a FakeLine> {}
 impl<'a, D: Device<&'a FakeMemory, &'a FakeLine>> Dev<'a> for D {}
+
+/// A size for each of the device's queues.
+fn queue_sizes<'a, D: Dev<'a>>() -> impl Iterator<Item = u16> {
+    (0..D::QUEUES).map(|_| 16.min(D::QUEUE_SIZE_MAX))
+}
 
 pub fn read<'a, D: Dev<'a>>(device: &Slot<'a, D>, offset: u64) -> u32 {
     u32::try_from(device.read(offset, Width::W32)).unwrap()

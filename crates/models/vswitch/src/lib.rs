@@ -29,6 +29,14 @@ mod tests;
 pub mod decide;
 pub mod frame;
 pub mod group;
+#[cfg(any(test, feature = "rig"))]
+#[allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "it stops the test that it serves"
+)]
+pub mod script;
 pub mod switch;
 pub mod table;
 

@@ -404,7 +404,11 @@ fn pieces(segment: Segment, cut: usize) -> Vec<Segment> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 2 } else { 200 }))]
+    #![proptest_config(ProptestConfig {
+        cases: if cfg!(miri) { 2 } else { 200 },
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     /// Against an oracle that applies each request when it is sent. The disk does so, too; what is tested is that
     /// bytes, order, answers and resets are right for any framing, number of slots and order of completion.

@@ -336,7 +336,11 @@ fn check_segment<'a>(sent: &Tcp, segment: &'a [u8], done: usize, is_last: bool, 
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 2 } else { 100 }))]
+    #![proptest_config(ProptestConfig {
+        cases: if cfg!(miri) { 2 } else { 100 },
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn a_receiver_without_offloads_gets_good_segments(

@@ -110,7 +110,11 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 3 } else { 250 }))]
+    #![proptest_config(ProptestConfig {
+        cases: if cfg!(miri) { 3 } else { 250 },
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     /// Chains of any shape arrive byte for byte and in order, answers come back, and nobody sleeps through work: who
     /// publishes while the other side sleeps is told to wake it. Indices wrap on the way.

@@ -181,7 +181,11 @@ fn event_indices_hold_interrupts_back() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 5 } else { 300 }))]
+    #![proptest_config(ProptestConfig {
+        cases: if cfg!(miri) { 5 } else { 300 },
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     /// Any accesses in any order, then a reset: the device comes up again, and the line is low.
     #[test]
