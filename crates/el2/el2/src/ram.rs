@@ -30,7 +30,12 @@ struct Owned {
 impl GuestRam {
     /// Reserves RAM for `range`, or says what is free.
     pub fn reserve(range: IpaRange) -> Result<Self, memory::Free> {
-        let reservation = Reservation::new(range.bytes())?;
+        Self::reserve_part(range, range.bytes())
+    }
+
+    /// As [`GuestRam::reserve`], for the first touches of `bytes` bytes only: what is touched later is not there.
+    pub fn reserve_part(range: IpaRange, bytes: u64) -> Result<Self, memory::Free> {
+        let reservation = Reservation::new(bytes)?;
         let count = range.bytes().div_ceil(BLOCK_BYTES) as usize;
         let mut blocks = Vec::with_capacity(count);
         blocks.resize_with(count, AtomicU64::default);
@@ -193,19 +198,11 @@ impl GuestMemory for GuestRam {
     }
 
     fn read_span(&self, from: Span, into: &mut [u8]) {
-        let bytes = into.len().min(from.bytes as usize);
-        if may_name(Span { bytes: bytes as u32, ..from }) {
-            // SAFETY: the span lies in memory that spans may name, mapped and never referenced.
-            unsafe { copy(into.as_mut_ptr(), from.start.0 as *const u8, bytes) };
-        }
+        read_span(from, into);
     }
 
     fn write_span(&self, into: Span, from: &[u8]) {
-        let bytes = from.len().min(into.bytes as usize);
-        if may_name(Span { bytes: bytes as u32, ..into }) {
-            // SAFETY: as in `read_span`.
-            unsafe { copy(into.start.0 as *mut u8, from.as_ptr(), bytes) };
-        }
+        write_span(into, from);
     }
 }
 
@@ -263,4 +260,62 @@ pub fn archive_span(offset: u64, bytes: u64) -> Option<Span> {
     let start = archive.start.checked_add(offset)?;
     let span = Span { start, bytes: u32::try_from(bytes).ok()? };
     holds(*archive, span).then_some(span)
+}
+
+/// Host memory that spans name, without any guest's: for what drivers show.
+#[derive(Clone, Copy, Debug)]
+pub struct HostMemory;
+
+impl GuestMemory for HostMemory {
+    fn read(&self, at: Ipa, _into: &mut [u8]) -> Result<(), BadAddress> {
+        Err(BadAddress(at))
+    }
+
+    fn write(&self, at: Ipa, _from: &[u8]) -> Result<(), BadAddress> {
+        Err(BadAddress(at))
+    }
+
+    fn load_acquire(&self, at: Ipa) -> Result<u16, BadAddress> {
+        Err(BadAddress(at))
+    }
+
+    fn store_release(&self, at: Ipa, _value: u16) -> Result<(), BadAddress> {
+        Err(BadAddress(at))
+    }
+
+    fn full_fence(&self) {
+        fence(Ordering::SeqCst);
+    }
+
+    fn resolve(&self, range: IpaRange) -> Result<Span, BadAddress> {
+        Err(BadAddress(range.start()))
+    }
+
+    fn copy_span(&self, into: Span, from: Span) {
+        copy_between(into, from);
+    }
+
+    fn read_span(&self, from: Span, into: &mut [u8]) {
+        read_span(from, into);
+    }
+
+    fn write_span(&self, into: Span, from: &[u8]) {
+        write_span(into, from);
+    }
+}
+
+fn read_span(from: Span, into: &mut [u8]) {
+    let bytes = into.len().min(from.bytes as usize);
+    if may_name(Span { bytes: bytes as u32, ..from }) {
+        // SAFETY: the span lies in memory that spans may name, mapped and never referenced.
+        unsafe { copy(into.as_mut_ptr(), from.start.0 as *const u8, bytes) };
+    }
+}
+
+fn write_span(into: Span, from: &[u8]) {
+    let bytes = from.len().min(into.bytes as usize);
+    if may_name(Span { bytes: bytes as u32, ..into }) {
+        // SAFETY: as in `read_span`.
+        unsafe { copy(into.start.0 as *mut u8, from.as_ptr(), bytes) };
+    }
 }

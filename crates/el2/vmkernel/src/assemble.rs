@@ -1,31 +1,33 @@
 //! From a specification to the first instruction: plan → allocate → map → attach → start (rule `phases`).
 
 use crate::bus::Region;
+use crate::devices::{Connections, Devices};
 use crate::disk::RamDisk;
 use crate::host::Host;
-use crate::signals::{Signals, Wire};
-use crate::vm::{Devices, Vm, Wanted, start_vcpu};
+use crate::host_disk::{Backend, Window};
+use crate::network::{Sink, SwitchPort};
+use crate::signals::Signals;
+use crate::vm::{Vm, Wanted, start_vcpu};
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use chipset::psci::{Workaround, Workarounds};
-use chipset::{Pl011, Psci};
+use chipset::Psci;
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use el2::ram::GuestRam;
 use el2::tables::HostTables;
 use machine::{BootSpec, DeviceKind, GicVersion, MachinePlan};
 use ports::{Entropy, Span};
-use specs::{Intid, IpaRange, VcpuIndex};
+use specs::{IpaRange, VcpuIndex};
 use spin::Mutex;
 use stage2::{Attributes, Stage2, Vmid};
 use vgic::{Version, Vgic};
+use vswitch::switch::PortIndex;
 
 /// How RAM is mapped.
 pub const RAM: Attributes = Attributes::RAM;
-
-/// A virtio-blk device.
-pub type Block = virtio::VirtioMmio<virtio::Block<RamDisk>, Arc<GuestRam>, Wire>;
 
 /// What a VM boots from, by its files in the archive.
 #[derive(Clone, Debug, Default)]
@@ -98,25 +100,35 @@ fn build(
     ram: GuestRam,
     (vmid, mut stage2): (Vmid, Stage2<HostTables>),
 ) -> Result<Arc<Vm>, String> {
-    map(&mut stage2, &plan)?;
+    map_virtual_interface(&mut stage2, &plan)?;
     let version = if el2::gic::is_v3() { Version::V3 } else { Version::V2 };
     let vgic = Vgic::new(version, plan.spec.vcpus).ok_or("1 to 8 vCPUs")?;
     let signals = Arc::new(Signals::new(host, vgic));
+    let disks = disks(host, document, &source, &signals)?;
+    let cards = cards(host, document)?;
+    let ports: Vec<PortIndex> = cards.iter().map(|card| card.port).collect();
+    let disconnect = |why: String| {
+        for port in &ports {
+            host.switch.disconnect(*port);
+        }
+        why
+    };
     let ram = Arc::new(ram);
-    let stream = host.console.add_stream(&document.name);
-    let wire = |intid: Option<Intid>| Wire { signals: signals.clone(), intid: intid.unwrap_or_default() };
-    let uart = plan.device(DeviceKind::Uart).and_then(|device| device.intid);
-    let blocks = source.disks.iter().zip(0u8..).map(|(image, index)| {
-        let intid = plan.device(DeviceKind::Block(index)).and_then(|device| device.intid);
-        let read_only = document.disks.get(usize::from(index)).is_some_and(|disk| disk.read_only);
-        let serial = format!("{}-{index}", document.name);
-        let disk = RamDisk::new(*image, read_only);
-        virtio::VirtioMmio::new(virtio::Block::new(disk, &serial), ram.clone(), wire(intid))
-    });
-    let blocks = blocks.collect();
-    let devices = Devices { uart: Mutex::new(Pl011::new(wire(uart), stream.clone())), blocks };
-    let no_code = IpaRange::default();
-    let code = plan.device(DeviceKind::FlashCode).map_or(no_code, |device| device.range);
+    let streams = [&document.name, &format!("{}/hvc0", document.name)].map(|name| host.console.add_stream(name));
+    let connections = Connections {
+        host,
+        plan: &plan,
+        signals: &signals,
+        ram: &ram,
+        streams: streams.each_ref(),
+        firmware_bytes: source.firmware.map_or(0, |firmware| u64::from(firmware.bytes)),
+    };
+    let devices = Box::new(Devices::new(&connections, disks, cards).map_err(disconnect)?);
+    load_flash(&source, &mut stage2, &devices).map_err(disconnect)?;
+    for (net, port) in devices.nets.iter().zip(&ports) {
+        host.switch.plug(*port, Sink::Card(net.clone()));
+    }
+    let code = plan.device(DeviceKind::FlashCode).map_or(IpaRange::default(), |device| device.range);
     Ok(Arc::new(Vm {
         id: host.next_vm_id(),
         name: document.name.clone(),
@@ -129,12 +141,63 @@ fn build(
         stage2: Mutex::new(Some(stage2)),
         signals,
         devices,
-        stream,
+        streams,
+        ports,
         source,
         live: AtomicU32::new(0),
         wanted: AtomicU8::new(Wanted::Running as u8),
         counter_offset: AtomicU64::new(0),
     }))
+}
+
+/// The disks of the document: images of the archive, host disks, partitions.
+fn disks(
+    host: &'static Host,
+    document: &api::host::Vm,
+    source: &Source,
+    signals: &Arc<Signals>,
+) -> Result<Vec<(Backend, String)>, String> {
+    let mut disks = Vec::new();
+    for (disk, index) in document.disks.iter().zip(0u8..) {
+        let image = source.disks.get(usize::from(index)).copied().flatten();
+        let backend = match &disk.host_disk {
+            None => Backend::Ram(RamDisk::new(image, disk.read_only)),
+            Some(serial) => {
+                let found = host.devices.get().and_then(|devices| devices.disk(serial));
+                let found = found.ok_or_else(|| format!("the host has no disk with serial number \"{serial}\""))?;
+                let range = crate::partition::range(found, disk.partition)?;
+                Backend::Host(Window::new(found.clone(), (signals.clone(), index), range, disk.read_only))
+            }
+        };
+        disks.push((backend, format!("{}-{index}", document.name)));
+    }
+    Ok(disks)
+}
+
+fn cards(host: &'static Host, document: &api::host::Vm) -> Result<Vec<SwitchPort>, String> {
+    let mut cards: Vec<SwitchPort> = Vec::new();
+    for index in 0..document.nics.len() {
+        let address = document.mac_address(index).ok_or("a network card without an address")?;
+        match SwitchPort::connect(host, vswitch::MacAddress(address.0)) {
+            Ok(card) => cards.push(card),
+            Err(why) => {
+                for card in &cards {
+                    host.switch.disconnect(card.port);
+                }
+                return Err(format!("network card {index} can't be connected: {why:?}"));
+            }
+        }
+    }
+    Ok(cards)
+}
+
+/// Firmware goes to bank 0, mapped to read and execute; bank 1 is mapped to read.
+fn load_flash(source: &Source, stage2: &mut Stage2<HostTables>, devices: &Devices) -> Result<(), String> {
+    let Some(firmware) = source.firmware else { return Ok(()) };
+    let [code, variables] = &devices.banks;
+    code.load_image(code.range().start(), firmware).map_err(|_| "the firmware does not fit flash bank 0")?;
+    crate::devices::map_bank(stage2, code)?;
+    crate::devices::map_bank(stage2, variables)
 }
 
 /// What this host answers about workarounds: each exit clears the branch history where the PE needs it.
@@ -144,7 +207,8 @@ fn workarounds() -> Workarounds {
     Workarounds { branch_history: history, ..Workarounds::default() }
 }
 
-fn map(stage2: &mut Stage2<HostTables>, plan: &MachinePlan) -> Result<(), String> {
+/// GICv2: the guest's CPU interface is the hardware's virtual one.
+fn map_virtual_interface(stage2: &mut Stage2<HostTables>, plan: &MachinePlan) -> Result<(), String> {
     if let (Some(gicc), Some(gicv)) = (plan.device(DeviceKind::Gicc), el2::gic::virtual_interface()) {
         stage2
             .map(gicc.range.start(), gicv, gicc.range.bytes(), Attributes::DEVICE)
@@ -197,18 +261,10 @@ pub fn restart(host: &'static Host, vm: &Arc<Vm>) -> Result<(), String> {
     if let Some(stage2) = vm.stage2.lock().as_mut() {
         stage2.unmap(vm.plan.ram).map_err(|error| format!("{error:?}"))?;
     }
-    for block in &vm.devices.blocks {
-        block.reset();
-    }
+    vm.devices.reset(host, &vm.signals, &vm.streams[0]);
     vm.ram.clear();
     vm.signals.vgic.reset();
     vm.psci.reset();
-    *vm.devices.uart.lock() = Pl011::new(uart_wire(vm), vm.stream.clone());
     vm.wanted.store(Wanted::Running as u8, Ordering::SeqCst);
     start(host, vm)
-}
-
-fn uart_wire(vm: &Vm) -> Wire {
-    let intid = vm.plan.device(DeviceKind::Uart).and_then(|device| device.intid);
-    Wire { signals: vm.signals.clone(), intid: intid.unwrap_or_default() }
 }

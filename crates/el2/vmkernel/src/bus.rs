@@ -2,15 +2,11 @@
 //!
 //! The regions come from the plan. A hint per vCPU remembers the last: most accesses go where the one before went.
 
-use crate::assemble::Block;
-use crate::pe;
-use crate::vm::Vm;
+use crate::devices;
 use crate::{Loaded, Pe};
-use alloc::sync::Arc;
 use machine::DeviceKind;
 use ports::{MmioDevice, Width};
 use specs::Ipa;
-use virtio::Progress;
 
 /// A device's registers.
 #[derive(Clone, Copy, Debug)]
@@ -57,14 +53,15 @@ fn search(vcpu: &mut Loaded, at: Ipa) -> Option<Region> {
 
 /// A guest's load.
 #[inline(always)]
-pub fn read(pe: &mut Pe, vcpu: &mut Loaded, device: DeviceKind, access: Access) -> u64 {
+pub fn read(vcpu: &mut Loaded, device: DeviceKind, access: Access) -> u64 {
     let Access { offset, width } = access;
     match device {
+        DeviceKind::Gicd | DeviceKind::Gicr if vgic::needs_fold(offset) => read_folded(vcpu, device, offset, width),
         DeviceKind::Gicd => vcpu.signals.vgic.gicd_read(vcpu.index, offset, width),
         DeviceKind::Gicr => vcpu.signals.vgic.gicr_read(vcpu.index, offset, width),
         DeviceKind::Uart if offset == specs::pl011::DR => read_typed(&vcpu.vm, width),
         DeviceKind::Uart => vcpu.vm.devices.uart.lock().read(offset, width),
-        device => read_rare(pe, &vcpu.vm, device, access),
+        device => devices::read(&vcpu.vm, device, offset, width),
     }
 }
 
@@ -73,18 +70,18 @@ pub fn read(pe: &mut Pe, vcpu: &mut Loaded, device: DeviceKind, access: Access) 
 fn read_typed(vm: &Vm, width: Width) -> u64 {
     let mut uart = vm.devices.uart.lock();
     let value = uart.read(specs::pl011::DR, width);
-    vm.stream.offer(None, |byte| uart.receive(byte));
+    vm.streams[0].offer(None, |byte| uart.receive(byte));
     value
 }
 
+/// A load of pending or active state: what the list registers know is read back first.
 #[inline(never)]
-fn read_rare(_pe: &mut Pe, vm: &Vm, device: DeviceKind, access: Access) -> u64 {
-    let Access { offset, width } = access;
+fn read_folded(vcpu: &mut Loaded, device: DeviceKind, offset: u64, width: Width) -> u64 {
+    let vgic = &vcpu.signals.vgic;
+    vcpu.signals.wake(crate::lists::fold(vgic, vcpu.index));
     match device {
-        DeviceKind::Block(n) => {
-            vm.devices.blocks.get(usize::from(n)).map_or(0, |block| block.read(offset, width))
-        }
-        _ => 0,
+        DeviceKind::Gicd => vgic.gicd_read(vcpu.index, offset, width),
+        _ => vgic.gicr_read(vcpu.index, offset, width),
     }
 }
 
@@ -102,28 +99,6 @@ pub fn write(pe: &mut Pe, vcpu: &mut Loaded, device: DeviceKind, access: Access,
             vcpu.signals.wake(set);
         }
         DeviceKind::Uart => vcpu.vm.devices.uart.lock().write(offset, width, value),
-        device => write_rare(pe, &vcpu.vm, device, access, value),
-    }
-}
-
-#[inline(never)]
-fn write_rare(pe: &mut Pe, vm: &Arc<Vm>, device: DeviceKind, access: Access, value: u64) {
-    let Access { offset, width } = access;
-    match device {
-        DeviceKind::Block(n) => {
-            if let Some(block) = vm.devices.blocks.get(usize::from(n)) {
-                let progress = block.write(offset, width, value);
-                pe::poll_later(pe, vm, device, progress);
-            }
-        }
-        _ => {}
-    }
-}
-
-/// Goes on with a device that had more to do than one call may take.
-pub fn poll(vm: &Vm, device: DeviceKind) -> Progress {
-    match device {
-        DeviceKind::Block(n) => vm.devices.blocks.get(usize::from(n)).map_or(Progress::Done, Block::poll),
-        _ => Progress::Done,
+        device => devices::write(pe, &vcpu.vm, device, offset, width, value),
     }
 }

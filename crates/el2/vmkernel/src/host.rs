@@ -1,6 +1,8 @@
 //! What all PEs share. Made once at boot, handed down by reference: there are no globals in this crate.
 
 use crate::console::Console;
+use crate::host_devices::HostDevices;
+use crate::network::Switch;
 use crate::pe::PeShared;
 use crate::random::Random;
 use crate::vm::Vm;
@@ -9,13 +11,13 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 use drivers::board::{Board, MAX_PES, PaRange};
+use drivers::hardware::Registers;
 use el2::boot::Machine;
 use specs::{PeId, VmId};
-use spin::Mutex;
+use spin::{Mutex, Once};
 use stage2::Vmid;
 
 /// The host.
-#[derive(Debug)]
 pub struct Host {
     /// The machine.
     pub board: &'static Board,
@@ -33,6 +35,12 @@ pub struct Host {
     up: AtomicU16,
     next_vm: AtomicU32,
     vmids: Mutex<[u64; 4]>,
+    /// The switch.
+    pub switch: Switch,
+    /// Its own devices, once they are found.
+    pub devices: Once<HostDevices>,
+    started_at: u64,
+    started_unix: u64,
 }
 
 impl Host {
@@ -66,6 +74,10 @@ impl Host {
             next_vm: AtomicU32::new(1),
             // VMID 0 is the host's own, before the first guest.
             vmids: Mutex::new([1, 0, 0, 0]),
+            switch: Switch::new(),
+            devices: Once::new(),
+            started_at: machine.entered_at,
+            started_unix: wall_clock(board).unwrap_or(BUILD_SECONDS).max(BUILD_SECONDS),
         }
     }
 
@@ -74,6 +86,17 @@ impl Host {
     pub fn pe(&self, pe: PeId) -> &PeShared {
         // Ids are given by `el2`, below MAX_PES; PE 0 always exists.
         self.pes.get(usize::from(pe.0)).or(self.pes.first()).unwrap_or_else(|| unreachable_pe())
+    }
+
+    /// Whole seconds since the image was entered.
+    pub fn uptime_seconds(&self) -> u32 {
+        let ticks = el2::regs::counter().saturating_sub(self.started_at);
+        u32::try_from(ticks / el2::regs::counter_hz()).unwrap_or(u32::MAX)
+    }
+
+    /// Seconds since 1970, as far as the host knows.
+    pub fn unix_seconds(&self) -> u64 {
+        self.started_unix.saturating_add(u64::from(self.uptime_seconds()))
     }
 
     /// One more PE runs.
@@ -111,6 +134,16 @@ impl Host {
     pub fn least_loaded(&self) -> PeId {
         (0..self.pes_up().max(1)).map(PeId).min_by_key(|pe| self.pe(*pe).load()).unwrap_or_default()
     }
+}
+
+/// Time never goes below this: 2026-11-23.
+const BUILD_SECONDS: u64 = 1_795_392_000;
+
+/// The board's own clock, a PL031.
+fn wall_clock(board: &Board) -> Option<u64> {
+    let node = board.devices.iter().find(|node| node.compatible == "arm,pl031")?;
+    let registers = el2::DeviceRegisters::map(node.registers)?;
+    Some(u64::from(registers.read32(0)))
 }
 
 #[cold]

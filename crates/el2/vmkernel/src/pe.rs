@@ -236,7 +236,7 @@ fn take_requests(pe: &mut Pe) {
     }
     for _ in 0..pe.state.later.len() {
         if let Some((vm, device)) = pe.state.later.pop_front() {
-            let progress = crate::bus::poll(&vm, device);
+            let progress = crate::devices::poll(&vm, device);
             poll_later(pe, &vm, device, progress);
         }
     }

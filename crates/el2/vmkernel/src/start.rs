@@ -2,8 +2,10 @@
 
 use crate::assemble::{Source, assemble};
 use crate::host::Host;
+use crate::signals::Signals;
 use crate::{Pe, log};
 use alloc::string::{String, ToString};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use api::archive::BootArchive;
 use api::host::Vm as VmDocument;
@@ -44,6 +46,11 @@ pub fn start_host(host: &'static Host, pe: &mut Pe) {
         el2::boot::own_bytes() >> 10
     );
     while el2::memory::prepare_step() {}
+    let devices = host.devices.call_once(|| crate::host_devices::start(host));
+    devices.listen(pe);
+    if !host.random.is_seeded() {
+        log!(console, "random generator: no seed from device tree or devices: guests get no entropy from the host");
+    }
     let contents = host.archive.and_then(|archive| el2::ram::read_archive(archive, read));
     let Some(contents) = contents else {
         log!(
@@ -124,16 +131,34 @@ impl Files {
     }
 }
 
+/// A disk of a VM has finished requests.
+pub fn disk_has_news(pe: &mut Pe, signals: &Arc<Signals>, index: u8) {
+    let vms = pe.state.host.vms.lock();
+    let vm = vms.iter().find(|vm| Arc::ptr_eq(&vm.signals, signals)).cloned();
+    drop(vms);
+    if let Some(vm) = vm {
+        let device = machine::DeviceKind::Block(index);
+        let progress = crate::devices::poll(&vm, device);
+        crate::pe::poll_later(pe, &vm, device, progress);
+    }
+}
+
 /// An interrupt of a host device.
 pub fn device_interrupt(pe: &mut Pe, intid: Intid) {
     let host = pe.state.host;
+    if host.devices.get().is_some_and(|devices| devices.take_interrupt(pe, intid)) {
+        return;
+    }
     if host.console.is_interrupt(intid) {
         host.console.take_input(|stream, byte| {
             let vms = host.vms.lock();
-            let vm = vms.iter().find(|vm| vm.stream.number() == stream);
-            if let Some(vm) = vm {
-                let mut uart = vm.devices.uart.lock();
-                vm.stream.offer(Some(byte), |byte| uart.receive(byte));
+            for vm in vms.iter() {
+                if vm.streams[0].number() == stream {
+                    let mut uart = vm.devices.uart.lock();
+                    vm.streams[0].offer(Some(byte), |byte| uart.receive(byte));
+                } else if vm.streams[1].number() == stream {
+                    vm.devices.console.input(&[byte]);
+                }
             }
         });
     }

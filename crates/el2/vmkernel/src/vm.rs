@@ -7,7 +7,8 @@ use crate::assemble;
 use crate::bus::Region;
 use crate::console::Stream;
 use crate::host::Host;
-use crate::signals::{Signals, Wire};
+use crate::devices::BoxedDevices;
+use crate::signals::Signals;
 use crate::vcpu::VcpuState;
 use crate::{Parked, Pe, Unbound};
 use alloc::string::String;
@@ -22,6 +23,7 @@ use machine::MachinePlan;
 use specs::{Ipa, VcpuIndex, VmId};
 use spin::Mutex;
 use stage2::{Stage2, Vmid};
+use vswitch::switch::PortIndex;
 
 /// What a stop is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -33,14 +35,6 @@ pub enum Wanted {
     Off = 1,
     /// To start anew.
     Restart = 2,
-}
-
-/// The devices of a VM.
-pub struct Devices {
-    /// PL011.
-    pub uart: Mutex<chipset::Pl011<Wire, Arc<Stream>>>,
-    /// virtio-blk, by disk number.
-    pub blocks: Vec<assemble::Block>,
 }
 
 /// A VM.
@@ -66,9 +60,11 @@ pub struct Vm {
     /// Where its devices are.
     pub regions: Vec<Region>,
     /// Its devices.
-    pub devices: Devices,
-    /// Its console.
-    pub stream: Arc<Stream>,
+    pub devices: BoxedDevices,
+    /// Its consoles: PL011 and virtio.
+    pub streams: [Arc<Stream>; 2],
+    /// Its ports of the switch.
+    pub ports: Vec<PortIndex>,
     /// What it boots from.
     pub source: assemble::Source,
     pub(crate) live: AtomicU32,
@@ -101,7 +97,7 @@ pub fn stop(vm: &Vm, wanted: Wanted) {
 
 /// Stops a VM that can't go on, and says why.
 pub fn stop_for(vm: &Vm, why: &str) {
-    vm.stream.host_line(&alloc::format!("the host stopped this VM: {why}"));
+    vm.streams[0].host_line(&alloc::format!("the host stopped this VM: {why}"));
     stop(vm, Wanted::Off);
 }
 
@@ -152,6 +148,10 @@ fn finish(host: &'static Host, vm: Arc<Vm>) {
     }
     // The tables go before the RAM that they map; the RAM goes with the last reference to the VM.
     *vm.stage2.lock() = None;
+    // The switch holds the cards, and the cards the way to the switch.
+    for port in &vm.ports {
+        host.switch.disconnect(*port);
+    }
     host.vms.lock().retain(|other| other.id != vm.id);
     host.release_vmid(vm.vmid);
     crate::log!(host.console, "{}: off", vm.name);

@@ -37,7 +37,7 @@ pub fn data(pe: &mut Pe, mut vcpu: Loaded, syndrome: u64) -> Loaded {
         let value = access.width.truncate(vcpu.x(target));
         bus::write(pe, &mut vcpu, region.device, access, value);
     } else {
-        let value = bus::read(pe, &mut vcpu, region.device, access);
+        let value = bus::read(&mut vcpu, region.device, access);
         vcpu.set_x(target, extend(syndrome, access.width, value));
     }
     leave(pe, vcpu)

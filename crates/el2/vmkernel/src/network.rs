@@ -1,0 +1,60 @@
+//! The network: guests' cards and the host's uplink on one switch.
+//!
+//! A frame from guest A to B: A's QueueNotify → transmit half → [`SwitchPort`] → `Switch::forward` → [`Sink`] → B's
+//! receive half, on A's PE, with one copy.
+
+use crate::host::Host;
+use crate::host_devices::Uplink;
+use crate::signals::Wire;
+use alloc::sync::Arc;
+use el2::ram::GuestRam;
+use ports::{Delivered, Frame, FrameSink};
+use virtio::{Net, VirtioMmio};
+use vswitch::switch::PortIndex;
+use vswitch::{Group, MacAddress};
+
+/// The switch of this host.
+pub type Switch = vswitch::Switch<Sink>;
+
+/// A guest's network card.
+pub type NetCard = VirtioMmio<Net<SwitchPort>, Arc<GuestRam>, Wire>;
+
+/// Where a port's frames go.
+pub enum Sink {
+    /// A guest's card.
+    Card(Arc<NetCard>),
+    /// The host's card.
+    Uplink(Arc<Uplink>),
+}
+
+impl FrameSink for &Sink {
+    fn deliver(&mut self, frame: &Frame<'_>) -> Delivered {
+        match self {
+            Sink::Card(card) => card.deliver(frame),
+            Sink::Uplink(uplink) => uplink.driver.lock().deliver(frame),
+        }
+    }
+}
+
+/// A port of the switch, from the side of a guest's card.
+pub struct SwitchPort {
+    host: &'static Host,
+    /// The port.
+    pub port: PortIndex,
+    /// The card's address.
+    pub address: MacAddress,
+}
+
+impl SwitchPort {
+    /// Takes a port for a card.
+    pub fn connect(host: &'static Host, address: MacAddress) -> Result<Self, vswitch::ConnectError> {
+        let port = host.switch.connect(address, Group::default())?;
+        Ok(Self { host, port, address })
+    }
+}
+
+impl FrameSink for SwitchPort {
+    fn deliver(&mut self, frame: &Frame<'_>) -> Delivered {
+        self.host.switch.forward(self.port, frame, self.host.uptime_seconds())
+    }
+}
