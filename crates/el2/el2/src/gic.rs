@@ -104,7 +104,7 @@ impl Acknowledged {
     #[inline(always)]
     pub fn intid(self) -> Option<Intid> {
         let intid = self.0 & if is_v3() { 0xff_ffff } else { 0x3ff };
-        if intid < 1020 || intid >= 8192 { Some(Intid(intid)) } else { None }
+        if (1020..8192).contains(&intid) { None } else { Some(Intid(intid)) }
     }
 }
 

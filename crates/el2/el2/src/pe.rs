@@ -75,6 +75,7 @@ struct PeHead {
 }
 
 /// Makes this PE ready to run guests, and its `Pe`.
+#[allow(clippy::mut_from_ref, reason = "what is returned is made here; the host is another thing")]
 fn prepare<K: Kernel>(host: &'static K::Host, id: PeId, stack_top: u64) -> &'static mut Pe<K> {
     let emergency: &'static Stack = Box::leak(Box::new(Stack([0; EMERGENCY_BYTES])));
     let emergency_top = core::ptr::from_ref(emergency) as u64 + EMERGENCY_BYTES as u64;

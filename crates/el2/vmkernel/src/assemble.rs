@@ -13,8 +13,8 @@ use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use chipset::psci::{Workaround, Workarounds};
 use chipset::Psci;
+use chipset::psci::{Workaround, Workarounds};
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use el2::ram::GuestRam;
 use el2::tables::HostTables;
@@ -114,7 +114,8 @@ fn build(
         why
     };
     let ram = Arc::new(ram);
-    let streams = [&document.name, &format!("{}/hvc0", document.name)].map(|name| host.console.add_stream(name));
+    let streams =
+        [&document.name, &format!("{}/hvc0", document.name)].map(|name| host.console.add_stream(name));
     let connections = Connections {
         host,
         plan: &plan,
@@ -164,7 +165,8 @@ fn disks(
             None => Backend::Ram(RamDisk::new(image, disk.read_only)),
             Some(serial) => {
                 let found = host.devices.get().and_then(|devices| devices.disk(serial));
-                let found = found.ok_or_else(|| format!("the host has no disk with serial number \"{serial}\""))?;
+                let found =
+                    found.ok_or_else(|| format!("the host has no disk with serial number \"{serial}\""))?;
                 let range = crate::partition::range(found, disk.partition)?;
                 Backend::Host(Window::new(found.clone(), (signals.clone(), index), range, disk.read_only))
             }

@@ -56,7 +56,9 @@ fn search(vcpu: &mut Loaded, at: Ipa) -> Option<Region> {
 pub fn read(vcpu: &mut Loaded, device: DeviceKind, access: Access) -> u64 {
     let Access { offset, width } = access;
     match device {
-        DeviceKind::Gicd | DeviceKind::Gicr if vgic::needs_fold(offset) => read_folded(vcpu, device, offset, width),
+        DeviceKind::Gicd | DeviceKind::Gicr if vgic::needs_fold(offset) => {
+            read_folded(vcpu, device, offset, width)
+        }
         DeviceKind::Gicd => vcpu.signals.vgic.gicd_read(vcpu.index, offset, width),
         DeviceKind::Gicr => vcpu.signals.vgic.gicr_read(vcpu.index, offset, width),
         DeviceKind::Uart if offset == specs::pl011::DR => read_typed(&vcpu.vm, width),

@@ -13,10 +13,10 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use alloc::{boxed::Box, format};
+use chipset::Pl011;
 use chipset::flash::{Flash, Mapping, Rom};
 use chipset::pl031::Pl031;
 use chipset::pl061::Pl061;
-use chipset::Pl011;
 use el2::ram::GuestRam;
 use machine::{DeviceKind, MachinePlan};
 use ports::{Clock, Entropy, MmioDevice, Unseeded, Width};
@@ -114,7 +114,11 @@ impl Connections<'_> {
 
 impl Devices {
     /// All devices as at power-on.
-    pub fn new(to: &Connections<'_>, disks: Vec<(Backend, String)>, cards: Vec<SwitchPort>) -> Result<Self, String> {
+    pub fn new(
+        to: &Connections<'_>,
+        disks: Vec<(Backend, String)>,
+        cards: Vec<SwitchPort>,
+    ) -> Result<Self, String> {
         let variable_bytes = if to.firmware_bytes == 0 { 0 } else { VARIABLE_BYTES };
         let code = to.bank(DeviceKind::FlashCode, to.firmware_bytes)?;
         let variables = to.bank(DeviceKind::FlashVariables, variable_bytes)?;
@@ -177,7 +181,9 @@ impl Devices {
 pub fn read(vm: &Vm, device: DeviceKind, offset: u64, width: Width) -> u64 {
     let devices = &vm.devices;
     match device {
-        DeviceKind::Block(n) => devices.blocks.get(usize::from(n)).map_or(0, |block| block.read(offset, width)),
+        DeviceKind::Block(n) => {
+            devices.blocks.get(usize::from(n)).map_or(0, |block| block.read(offset, width))
+        }
         DeviceKind::Net(n) => devices.nets.get(usize::from(n)).map_or(0, |net| net.read(offset, width)),
         DeviceKind::Console => devices.console.read(offset, width),
         DeviceKind::Entropy => devices.entropy.read(offset, width),
@@ -195,9 +201,10 @@ pub fn read(vm: &Vm, device: DeviceKind, offset: u64, width: Width) -> u64 {
 pub fn write(pe: &mut Pe, vm: &Arc<Vm>, device: DeviceKind, offset: u64, width: Width, value: u64) {
     let devices = &vm.devices;
     let progress = match device {
-        DeviceKind::Block(n) => {
-            devices.blocks.get(usize::from(n)).map_or(Progress::Done, |block| block.write(offset, width, value))
-        }
+        DeviceKind::Block(n) => devices
+            .blocks
+            .get(usize::from(n))
+            .map_or(Progress::Done, |block| block.write(offset, width, value)),
         DeviceKind::Net(n) => {
             devices.nets.get(usize::from(n)).map_or(Progress::Done, |net| net.write(offset, width, value))
         }

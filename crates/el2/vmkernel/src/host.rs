@@ -32,6 +32,7 @@ pub struct Host {
     /// VMs that exist.
     pub vms: Mutex<Vec<Arc<Vm>>>,
     pes: Box<[PeShared]>,
+    no_pe: PeShared,
     up: AtomicU16,
     next_vm: AtomicU32,
     vmids: Mutex<[u64; 4]>,
@@ -51,7 +52,7 @@ impl Host {
         crate::log!(console, "bramble {} on {}", env!("CARGO_PKG_VERSION"), board.model);
         if let Err(what) = el2::gic::start(board.gic) {
             crate::log!(console, "no GIC: {what}; guests can't run");
-            panic!("{what}");
+            el2::screen::halt();
         }
         let random = Random::new();
         random.absorb(&board.seed, board.seed.len());
@@ -70,6 +71,7 @@ impl Host {
             ids,
             vms: Mutex::new(Vec::new()),
             pes: (0..MAX_PES).map(|_| PeShared::default()).collect(),
+            no_pe: PeShared::default(),
             up: AtomicU16::new(0),
             next_vm: AtomicU32::new(1),
             // VMID 0 is the host's own, before the first guest.
@@ -84,8 +86,8 @@ impl Host {
     /// What others may touch of a PE.
     #[inline]
     pub fn pe(&self, pe: PeId) -> &PeShared {
-        // Ids are given by `el2`, below MAX_PES; PE 0 always exists.
-        self.pes.get(usize::from(pe.0)).or(self.pes.first()).unwrap_or_else(|| unreachable_pe())
+        // Ids are given by `el2`, below MAX_PES: the other never comes.
+        self.pes.get(usize::from(pe.0)).unwrap_or(&self.no_pe)
     }
 
     /// Whole seconds since the image was entered.
@@ -144,9 +146,4 @@ fn wall_clock(board: &Board) -> Option<u64> {
     let node = board.devices.iter().find(|node| node.compatible == "arm,pl031")?;
     let registers = el2::DeviceRegisters::map(node.registers)?;
     Some(u64::from(registers.read32(0)))
-}
-
-#[cold]
-fn unreachable_pe() -> &'static PeShared {
-    panic!("a host without PEs")
 }

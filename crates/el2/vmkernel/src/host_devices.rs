@@ -95,6 +95,8 @@ fn start_disk(
         .map(|bytes| bytes.iter().take_while(|byte| **byte != 0).map(|byte| char::from(*byte)).collect())
         .unwrap_or_default();
     let table = crate::partition::read_table(&mut driver);
+    // Finding nothing more asks for the interrupt.
+    while driver.complete().is_some() {}
     let sectors = driver.geometry().sectors;
     log!(host.console, "disk \"{serial}\": {} MiB", sectors >> 11);
     found.disks.push(Arc::new(HostDisk::new(driver, serial, intid, table)));

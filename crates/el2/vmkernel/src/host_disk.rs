@@ -13,7 +13,9 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, Ordering};
 use drivers::partition::PartitionTable;
 use drivers::virtio_blk::SLOTS;
-use ports::{BlockBackend, BlockCompletion, BlockError, BlockGeometry, BlockOp, BlockRequest, Sector, Submitted, Token};
+use ports::{
+    BlockBackend, BlockCompletion, BlockError, BlockGeometry, BlockOp, BlockRequest, Sector, Submitted, Token,
+};
 use specs::Intid;
 use spin::Mutex;
 
@@ -26,8 +28,11 @@ pub struct HostDisk {
     /// Its partitions.
     pub table: PartitionTable,
     driver: Mutex<DiskDriver>,
-    routes: Mutex<Vec<Option<(Arc<Client>, Token)>>>,
+    routes: Mutex<Vec<Option<Route>>>,
 }
+
+/// Whose request a token of the disk's is, and what it is called there.
+type Route = (Arc<Client>, Token);
 
 /// One user of a host disk.
 pub struct Client {
@@ -56,7 +61,13 @@ impl HostDisk {
             return Submitted::Full;
         };
         let token = Token(u32::try_from(index).unwrap_or(0));
-        let own = BlockRequest { token, op: request.op, sector: request.sector, data: request.data, memory: request.memory };
+        let own = BlockRequest {
+            token,
+            op: request.op,
+            sector: request.sector,
+            data: request.data,
+            memory: request.memory,
+        };
         let submitted = self.driver.lock().submit(&own);
         if submitted == Submitted::InFlight {
             *route = Some((client.clone(), request.token));
@@ -93,7 +104,12 @@ pub struct Window {
 
 impl Window {
     /// `sectors` sectors from `first` on.
-    pub fn new(disk: Arc<HostDisk>, owner: (Arc<Signals>, u8), (first, sectors): (u64, u64), read_only: bool) -> Self {
+    pub fn new(
+        disk: Arc<HostDisk>,
+        owner: (Arc<Signals>, u8),
+        (first, sectors): (u64, u64),
+        read_only: bool,
+    ) -> Self {
         let done = Mutex::new(VecDeque::with_capacity(SLOTS));
         let client = Arc::new(Client { done, ready: AtomicBool::new(false), owner });
         Self { disk, client, first, sectors, read_only }

@@ -49,7 +49,10 @@ pub fn start_host(host: &'static Host, pe: &mut Pe) {
     let devices = host.devices.call_once(|| crate::host_devices::start(host));
     devices.listen(pe);
     if !host.random.is_seeded() {
-        log!(console, "random generator: no seed from device tree or devices: guests get no entropy from the host");
+        log!(
+            console,
+            "random generator: no seed from device tree or devices: guests get no entropy from the host"
+        );
     }
     let contents = host.archive.and_then(|archive| el2::ram::read_archive(archive, read));
     let Some(contents) = contents else {

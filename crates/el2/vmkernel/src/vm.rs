@@ -6,8 +6,8 @@
 use crate::assemble;
 use crate::bus::Region;
 use crate::console::Stream;
-use crate::host::Host;
 use crate::devices::BoxedDevices;
+use crate::host::Host;
 use crate::signals::Signals;
 use crate::vcpu::VcpuState;
 use crate::{Parked, Pe, Unbound};

@@ -8,8 +8,8 @@ const BYTES: usize = 64 * 1024;
 #[derive(Debug)]
 pub struct Ring {
     bytes: Vec<u8>,
-    next: u64,
-    mark: u64,
+    next: usize,
+    mark: usize,
 }
 
 impl Ring {
@@ -21,7 +21,7 @@ impl Ring {
     /// One more byte; the oldest is forgotten when it is full.
     #[inline]
     pub fn push(&mut self, byte: u8) {
-        let at = self.next as usize % BYTES;
+        let at = self.next % BYTES;
         match self.bytes.get_mut(at) {
             Some(slot) => *slot = byte,
             None => self.bytes.push(byte),
@@ -31,7 +31,7 @@ impl Ring {
 
     /// Everything that is kept, oldest first, in at most two parts.
     pub fn all(&self, mut take: impl FnMut(&[u8])) {
-        let at = if self.bytes.len() < BYTES { 0 } else { self.next as usize % BYTES };
+        let at = if self.bytes.len() < BYTES { 0 } else { self.next % BYTES };
         let (new, old) = self.bytes.split_at_checked(at).unwrap_or((&[], &self.bytes));
         take(old);
         take(new);
@@ -39,9 +39,9 @@ impl Ring {
 
     /// What came since the last mark; then marks.
     pub fn since_mark(&mut self, mut take: impl FnMut(u8)) {
-        let oldest = self.next.saturating_sub(self.bytes.len() as u64);
+        let oldest = self.next.saturating_sub(self.bytes.len());
         for number in self.mark.max(oldest)..self.next {
-            take(self.bytes.get(number as usize % BYTES).copied().unwrap_or(0));
+            take(self.bytes.get(number % BYTES).copied().unwrap_or(0));
         }
         self.mark();
     }

@@ -40,8 +40,8 @@ pub fn trapped(pe: &mut Pe, mut vcpu: Loaded, syndrome: u64) -> Loaded {
     vcpu.flight.count(Reason::Register);
     let target = (syndrome >> 5 & 31) as usize;
     if syndrome & (GROUP | READ) == IDENTIFICATION | READ {
-        let index = (syndrome >> 1 & 15) << 3 | syndrome >> 17 & 7;
-        let value = vcpu.ids.get(index as usize & 63).copied().unwrap_or(0);
+        let index = ((syndrome >> 1 & 15) << 3 | syndrome >> 17 & 7) & 63;
+        let value = vcpu.ids.get(index as usize).copied().unwrap_or(0);
         vcpu.set_x(target, value);
         vcpu.skip();
         return leave(pe, vcpu);
