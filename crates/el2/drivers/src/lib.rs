@@ -21,6 +21,7 @@ pub mod pm;
 pub mod probe;
 pub mod rng200;
 pub mod sdhci;
+pub mod selftest;
 pub mod serial;
 pub mod slot;
 pub mod virtio_blk;

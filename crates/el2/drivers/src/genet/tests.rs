@@ -82,6 +82,7 @@ fn frame(bytes: usize) -> Vec<u8> {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "a megabyte of buffers; another test shows the path")]
 fn the_mac_is_set_up_and_the_link_comes_up() {
     let bench = Bench::up();
     let link = bench.driver.link().unwrap();
@@ -118,6 +119,7 @@ fn frames_go_out_and_come_in() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "a megabyte of buffers; another test shows the path")]
 fn a_tag_is_put_in_and_a_checksum_computed() {
     let mut bench = Bench::up();
     let data = frame(100);
@@ -137,6 +139,7 @@ fn a_tag_is_put_in_and_a_checksum_computed() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "a megabyte of buffers; another test shows the path")]
 fn what_is_no_frame_for_the_wire_is_refused() {
     let mut bench = Bench::up();
     let plain = Offload::default();
@@ -152,6 +155,7 @@ fn what_is_no_frame_for_the_wire_is_refused() {
 
 /// Ethernet, IPv4 and TCP headers before 4,000 bytes, to be cut at 1,400.
 #[test]
+#[cfg_attr(miri, ignore = "a megabyte of buffers; another test shows the path")]
 fn a_long_tcp_frame_is_cut() {
     let mut bench = Bench::up();
     let mut data = frame(54 + 4000);
@@ -176,6 +180,7 @@ fn a_long_tcp_frame_is_cut() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "a megabyte of buffers; another test shows the path")]
 fn a_full_ring_drops_and_counts() {
     let mut bench = Bench::up();
     bench.model.stuck.set(true);
@@ -196,6 +201,7 @@ fn a_full_ring_drops_and_counts() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "a megabyte of buffers; another test shows the path")]
 fn a_stuck_ring_is_reset_and_works_again() {
     let mut bench = Bench::up();
     bench.model.stuck.set(true);
@@ -221,6 +227,7 @@ fn a_stuck_ring_is_reset_and_works_again() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "a megabyte of buffers; another test shows the path")]
 fn a_link_that_flaps_or_is_lost_is_followed() {
     let mut bench = Bench::up();
     bench.model.phy.cable.set(false);
@@ -239,6 +246,7 @@ fn a_link_that_flaps_or_is_lost_is_followed() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "a megabyte of buffers; another test shows the path")]
 fn what_is_not_there_is_named() {
     let mut bench = Bench::new(|model| model.revision.set(0x0500_0000));
     assert_eq!(bench.driver.poll(0), None);
@@ -260,6 +268,7 @@ fn what_is_not_there_is_named() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "a megabyte of buffers; another test shows the path")]
 fn frames_received_damaged_are_dropped() {
     let mut bench = Bench::up();
     for damage in [2, 1, 0x4000, 0x2000, 0x10, 0x0fff_0000, 0x0042_0000] {
@@ -275,6 +284,7 @@ fn frames_received_damaged_are_dropped() {
 
 /// Register accesses per frame: on a Pi each costs a hundred nanoseconds or more.
 #[test]
+#[cfg_attr(miri, ignore = "a megabyte of buffers; another test shows the path")]
 fn a_frame_costs_two_writes_out_and_next_to_nothing_in() {
     let mut bench = Bench::up();
     bench.model.accesses.set(0);
