@@ -3,6 +3,7 @@
 //! The regions come from the plan. A hint per vCPU remembers the last: most accesses go where the one before went.
 
 use crate::devices;
+use crate::vm::Vm;
 use crate::{Loaded, Pe};
 use machine::DeviceKind;
 use ports::{MmioDevice, Width};
