@@ -24,8 +24,10 @@ impl Vgic {
     /// vCPUs that must be kicked.
     #[inline]
     pub fn flush<L: ListRegisters>(&self, me: VcpuIndex, lrs: &mut L) -> VcpuSet {
-        let posted = self.bank(me).take_inbox();
-        self.deliver(me, posted, lrs)
+        match self.bank(me).take_inbox() {
+            0 => VcpuSet::NONE,
+            posted => self.deliver(me, posted, lrs),
+        }
     }
 
     /// [`Self::pend_hardware`] and [`Self::flush`] in one, for an exit that the physical interrupt caused.
@@ -39,12 +41,21 @@ impl Vgic {
         self.deliver(me, inbox | hardware_post(intid.0), lrs)
     }
 
+    /// `posted` is not zero.
     #[inline]
     fn deliver<L: ListRegisters>(&self, me: VcpuIndex, posted: u64, lrs: &mut L) -> VcpuSet {
-        if self.bank(me).inject(posted, lrs) {
+        if self.bank(me).inject_again(posted, lrs) {
             return VcpuSet::NONE;
         }
-        self.reconcile(me, posted, lrs)
+        self.deliver_more(me, posted, lrs)
+    }
+
+    #[inline(never)]
+    fn deliver_more<L: ListRegisters>(&self, me: VcpuIndex, posted: u64, lrs: &mut L) -> VcpuSet {
+        match self.bank(me).inject(posted, lrs) {
+            0 => VcpuSet::NONE,
+            left => self.reconcile(me, left, lrs),
+        }
     }
 
     /// Reads back what the guest made of the list registers: completed, acknowledged, still pending. What follows

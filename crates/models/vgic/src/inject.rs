@@ -1,4 +1,4 @@
-//! The short path of a flush: one SGI or hardware interrupt was posted, a list register is free, nothing waits.
+//! The short path of a flush: only SGIs and hardware interrupts were posted, list registers are free, nothing waits.
 //!
 //! Called by `deliver` and `vgic`. This is what a guest's SGI to itself and its timer cost, so each instruction
 //! counts; whatever is not plain is left, untouched, to the long path.
@@ -11,25 +11,40 @@ use crate::bits::{Ones, VcpuSet};
 use crate::lr::{Entry, Link, ListRegisters, Version};
 
 impl Bank {
-    /// Delivers the one interrupt `posted`; `false`, with nothing changed, where that is not all there is to do.
+    /// Delivers `posted`, not zero, if it is one interrupt whose list register of the last time can be used again; `false`, with
+    /// nothing changed, else.
     #[inline]
-    pub(crate) fn inject<L: ListRegisters>(&self, posted: u64, lrs: &mut L) -> bool {
-        if posted & !self.short() != 0 || posted & posted.wrapping_sub(1) != 0 || posted == 0 {
-            return false;
-        }
+    pub(crate) fn inject_again<L: ListRegisters>(&self, posted: u64, lrs: &mut L) -> bool {
+        debug_assert_ne!(posted, 0);
         let intid = posted.trailing_zeros() & 31;
-        let empty = lrs.empty();
-        if self.resident.get() >> intid & 1 != 0 {
-            return self.inject_again(intid, empty, lrs);
+        posted & !self.short() == 0
+            && posted & posted.wrapping_sub(1) == 0
+            && self.resident.get() >> intid & 1 != 0
+            && self.reuse(intid, lrs)
+    }
+
+    /// Delivers what is simple of `posted`; gives back what is left to the long path.
+    #[inline]
+    pub(crate) fn inject<L: ListRegisters>(&self, mut posted: u64, lrs: &mut L) -> u64 {
+        if posted & !self.short() != 0 {
+            return posted;
         }
-        self.inject_anew(intid, empty, lrs)
+        while posted != 0 {
+            let intid = posted.trailing_zeros() & 31;
+            let resident = self.resident.get() >> intid & 1 != 0;
+            if !(if resident { self.reuse(intid, lrs) } else { self.inject_anew(intid, lrs) }) {
+                break;
+            }
+            posted &= posted.wrapping_sub(1);
+        }
+        posted
     }
 
     /// The guest is done with the list register that still stands for `intid`: the same again.
     #[inline]
-    fn inject_again<L: ListRegisters>(&self, intid: u32, empty: u32, lrs: &mut L) -> bool {
+    fn reuse<L: ListRegisters>(&self, intid: u32, lrs: &mut L) -> bool {
         let slot = self.place(intid);
-        if empty >> (slot & 31) & 1 == 0 {
+        if lrs.empty() >> (slot & 31) & 1 == 0 {
             return false;
         }
         let raw = self.slot(slot);
@@ -51,10 +66,10 @@ impl Bank {
     }
 
     /// `intid` gets a free list register, or one that the guest is done with.
-    #[inline(never)]
-    fn inject_anew<L: ListRegisters>(&self, intid: u32, empty: u32, lrs: &mut L) -> bool {
+    #[inline]
+    fn inject_anew<L: ListRegisters>(&self, intid: u32, lrs: &mut L) -> bool {
         let used = self.used.get();
-        let done = used & empty;
+        let done = used & lrs.empty();
         let tokens = SGIS | self.hardware.get();
         let bit = 1_u32 << intid;
         let slot = (!used | done).trailing_zeros();

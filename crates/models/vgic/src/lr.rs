@@ -1,7 +1,7 @@
 //! List registers: what this crate asks of the PE's virtual CPU interface, and the two layouts.
 //!
 //! Used by `deliver`. Standards: GICv2, IHI 0048B, 5.3.10 "List Registers"; GICv3, IHI 0069, 12.4.11
-//! "ICH_LR<n>_EL2".
+//! `ICH_LR<n>_EL2`.
 
 use specs::Intid;
 use specs::gic::{hcr, lr_v2, lr_v3};

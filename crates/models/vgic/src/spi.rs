@@ -1,7 +1,7 @@
 //! The VM's shared interrupts, INTIDs 32–159.
 //!
 //! Used by `distributor` and `owner`, under [`Vgic`](crate::Vgic)'s one lock. Standards: GICv2, IHI 0048B, 4.3.12
-//! "ITARGETSRn"; GICv3, IHI 0069, 12.9.22 "GICD_IROUTER<n>".
+//! "ITARGETSRn"; GICv3, IHI 0069, 12.9.22 `GICD_IROUTER<n>`.
 //!
 //! Invariants: `resident` implies that `holder` is the vCPU whose list register has it; `evicted` likewise names the
 //! vCPU that handles it. `routed[v]` has an SPI's bit for at most one `v`.

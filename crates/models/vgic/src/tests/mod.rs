@@ -118,14 +118,15 @@ both! {
         vgic.flush(ME, &mut lrs);
         assert!(!vgic.posted(ME));
         for _ in 0..3 {
-            assert_eq!(send(&vgic, ME, ME, 5), VcpuSet::one(ME));
+            assert_eq!(send(&vgic, ME, ME, 0), VcpuSet::one(ME));
             assert!(vgic.posted(ME));
             vgic.flush(ME, &mut lrs);
-            assert_eq!(lrs.guest().acknowledge(), Some((5, 0)));
+            assert_eq!(lrs.guest().acknowledge(), Some((0, 0)));
             assert_eq!(lrs.guest().acknowledge(), None);
-            lrs.guest().end(5);
+            lrs.guest().end(0);
             vgic.flush(ME, &mut lrs);
             assert_eq!(lrs.guest().acknowledge(), None);
+            assert_eq!(vgic.in_use(ME), 1, "the list register is used again");
         }
     }
 
