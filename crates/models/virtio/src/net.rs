@@ -13,6 +13,8 @@ mod receive;
 #[cfg(test)]
 #[allow(clippy::cast_possible_truncation, reason = "small numbers of a test")]
 mod tests;
+#[cfg(test)]
+mod threads;
 mod transmit;
 
 use crate::link::Link;
