@@ -1,3 +1,44 @@
-//! The datastore: on-disk format, volumes, snapshots, objects.
+//! The datastore: thin volumes, snapshots, clones and objects on a block device, that survive any power cut.
 #![no_std]
 #![forbid(unsafe_code)]
+
+extern crate alloc;
+#[cfg(any(test, feature = "sim"))]
+extern crate std;
+
+mod cache;
+mod catalog;
+mod check;
+mod checkpoint;
+mod crc;
+mod error;
+mod flush;
+mod format;
+mod gc;
+mod log;
+mod lookup;
+mod manage;
+mod merge;
+mod mount;
+mod overlay;
+mod port;
+mod replay;
+mod request;
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
+mod space;
+mod store;
+mod tree;
+mod wire;
+
+pub use catalog::{Catalog, Entry, MAX_NAME};
+pub use check::{Finding, Summary, check};
+pub use crc::crc32c;
+pub use error::{Error, Event, ReadOnly};
+pub use format::{PARTITION_TYPE, VERSION};
+pub use manage::{MAX_SECTORS, Usage};
+pub use mount::{MountError, format, mount, run};
+pub use port::{BlockPort, Io, IoDone, IoFailed, IoOp};
+pub use request::{Completion, MAX_REQUEST_BLOCKS, Op, Target};
+pub use store::{Options, Progress, Stats, Store};
+pub use wire::{BLOCK_BYTES, PageBytes};

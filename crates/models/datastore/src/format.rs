@@ -1,0 +1,392 @@
+//! The on-disk format: geometry, superblock, root, space map. docs/datastore-format.md is the same, byte by byte.
+//!
+//! Called by: mount, checkpoint, space, the check. Invariants: a block's own checksum (superblock, root, bitmaps' own
+//! copy, log) is at offset 4 and covers the block with that field zero; everything else is checksummed by its pointer.
+
+use crate::crc::crc32c;
+use crate::wire::{
+    BLOCK_BYTES, PageBytes, get_u16, get_u32, get_u64, index, low32, put, put_u16, put_u32, put_u64,
+};
+use alloc::vec::Vec;
+
+/// GPT partition type of a Bramble datastore: 6272616D-626C-4565-A473-746F72650001.
+pub const PARTITION_TYPE: &str = "6272616D-626C-4565-A473-746F72650001";
+/// "BrDs"
+pub const MAGIC_SUPER: u32 = u32::from_le_bytes(*b"BrDs");
+/// "BrRt"
+pub const MAGIC_ROOT: u32 = u32::from_le_bytes(*b"BrRt");
+/// "BrBm"
+pub const MAGIC_BITMAP: u32 = u32::from_le_bytes(*b"BrBm");
+/// "BrGt"
+pub const MAGIC_GROUPS: u32 = u32::from_le_bytes(*b"BrGt");
+/// "BrNd"
+pub const MAGIC_NODE: u32 = u32::from_le_bytes(*b"BrNd");
+/// "BrMp"
+pub const MAGIC_MAP: u32 = u32::from_le_bytes(*b"BrMp");
+/// "BrRc"
+pub const MAGIC_RECORD: u32 = u32::from_le_bytes(*b"BrRc");
+/// "BrLg"
+pub const MAGIC_LOG: u32 = u32::from_le_bytes(*b"BrLg");
+
+/// Version of the format.
+pub const VERSION: u32 = 1;
+/// Incompatible features that this code knows: none.
+pub const KNOWN_INCOMPATIBLE: u64 = 0;
+
+/// The superblock and, further on, its copy.
+pub const SUPER_BLOCKS: [u32; 2] = [0, 2047];
+/// The two root slots; generation g is in slot g mod 2.
+pub const ROOT_BLOCKS: [u32; 2] = [1, 2046];
+/// First block of the log.
+pub const LOG_START: u32 = 2048;
+/// Smallest store that the format allows.
+pub const MIN_BLOCKS: u32 = 4096;
+/// Blocks of one group: the bits of a bitmap block after its header.
+pub const GROUP_BLOCKS: u32 = 32512;
+/// Groups listed in one block of the group table.
+pub const GROUPS_PER_TABLE: u32 = 508;
+/// Slots in which a space map block rotates.
+pub const SLOTS: u32 = 3;
+/// Bytes before a bitmap's bits, a group table's entries, a node's entries, a map's entries.
+pub const HEADER_BYTES: usize = 32;
+/// Bytes of a group table entry, a root's reference to a table, a map entry.
+pub const ENTRY_BYTES: usize = 8;
+const ROOT_TABLES_AT: usize = 256;
+
+/// Sets the checksum of a block that carries its own.
+pub fn seal(page: &mut PageBytes) {
+    put_u32(page, 4, 0);
+    let crc = crc32c(page);
+    put_u32(page, 4, crc);
+}
+
+/// The checksum of a block that carries its own is right.
+pub fn is_sealed(page: &PageBytes) -> bool {
+    let mut copy = *page;
+    put_u32(&mut copy, 4, 0);
+    crc32c(&copy) == get_u32(page, 4)
+}
+
+/// Where things are in a store of `blocks` blocks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Geometry {
+    /// Size of the store.
+    pub blocks: u32,
+    /// Length of the log ring; fixed when the store is made, so that growing moves nothing.
+    pub log_blocks: u32,
+}
+
+impl Geometry {
+    /// The geometry of a new store.
+    pub fn of(blocks: u32) -> Self {
+        Self { blocks, log_blocks: (blocks / 64).clamp(64, 16384) }
+    }
+
+    /// A log and a size that this format allows.
+    pub fn is_valid(self) -> bool {
+        self.blocks >= MIN_BLOCKS
+            && (64..=16384).contains(&self.log_blocks)
+            && self.log_blocks <= self.blocks / 4
+    }
+
+    /// Number of groups. A last group too short for its own space map is not used.
+    pub fn groups(self) -> u32 {
+        let full = self.blocks / GROUP_BLOCKS;
+        let rest = self.blocks % GROUP_BLOCKS;
+        if rest >= 64 { full.saturating_add(1) } else { full }
+    }
+
+    /// Number of group table blocks.
+    pub fn tables(self) -> u32 {
+        self.groups().div_ceil(GROUPS_PER_TABLE)
+    }
+
+    /// First block of a group.
+    pub fn group_start(self, group: u32) -> u32 {
+        group.saturating_mul(GROUP_BLOCKS)
+    }
+
+    /// Blocks in a group.
+    pub fn group_len(self, group: u32) -> u32 {
+        self.blocks.saturating_sub(self.group_start(group)).min(GROUP_BLOCKS)
+    }
+
+    /// Where slot `slot` of a group's bitmap is.
+    pub fn bitmap_block(self, group: u32, slot: u32) -> u32 {
+        let first = if group == 0 { 2 } else { 0 };
+        self.group_start(group).saturating_add(first).saturating_add(slot % SLOTS)
+    }
+
+    /// Where slot `slot` of a group table block is: behind the bitmaps of the first group that it lists.
+    pub fn table_block(self, table: u32, slot: u32) -> u32 {
+        self.bitmap_block(table.saturating_mul(GROUPS_PER_TABLE), 0)
+            .saturating_add(SLOTS)
+            .saturating_add(slot % SLOTS)
+    }
+
+    /// The block of log sequence number `seq`.
+    pub fn log_block(self, seq: u64) -> u32 {
+        LOG_START.saturating_add(low32(seq % u64::from(self.log_blocks.max(1))))
+    }
+
+    /// Runs of a group that are never allocated: (first block, length).
+    pub fn reserved(self, group: u32) -> Vec<(u32, u32)> {
+        let mut runs = Vec::new();
+        if group == 0 {
+            runs.push((0, 2));
+            runs.push((2046, 2));
+            runs.push((LOG_START, self.log_blocks));
+        }
+        runs.push((self.bitmap_block(group, 0), SLOTS));
+        if group.is_multiple_of(GROUPS_PER_TABLE) {
+            runs.push((self.table_block(group / GROUPS_PER_TABLE, 0), SLOTS));
+        }
+        runs
+    }
+}
+
+/// The store's identity; written when it is made and when it grows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Superblock {
+    /// Random, unique.
+    pub uuid: [u8; 16],
+    /// Size when it was made; the root has the size now.
+    pub geometry: Geometry,
+    /// Features without which a reader must refuse.
+    pub incompatible: u64,
+}
+
+/// Why a superblock is refused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SuperblockError {
+    /// Not a datastore.
+    Foreign,
+    /// A newer format's version.
+    Newer(u32),
+    /// Unknown features.
+    Features(u64),
+    /// The checksum is wrong, or a field is impossible.
+    Corrupt,
+}
+
+impl Superblock {
+    /// The block.
+    pub fn encode(&self, page: &mut PageBytes) {
+        page.fill(0);
+        put_u32(page, 0, MAGIC_SUPER);
+        put_u32(page, 8, VERSION);
+        put_u32(page, 12, low32(BLOCK_BYTES as u64));
+        put_u64(page, 16, self.incompatible);
+        put(page, 32, &self.uuid);
+        put_u32(page, 48, self.geometry.blocks);
+        put_u32(page, 52, self.geometry.log_blocks);
+        put_u32(page, 56, GROUP_BLOCKS);
+        seal(page);
+    }
+
+    /// Reads and judges the block.
+    pub fn decode(page: &PageBytes) -> Result<Self, SuperblockError> {
+        if get_u32(page, 0) != MAGIC_SUPER {
+            return Err(SuperblockError::Foreign);
+        }
+        if !is_sealed(page) {
+            return Err(SuperblockError::Corrupt);
+        }
+        if get_u32(page, 8) != VERSION {
+            return Err(SuperblockError::Newer(get_u32(page, 8)));
+        }
+        let incompatible = get_u64(page, 16);
+        if incompatible & !KNOWN_INCOMPATIBLE != 0 {
+            return Err(SuperblockError::Features(incompatible));
+        }
+        let geometry = Geometry { blocks: get_u32(page, 48), log_blocks: get_u32(page, 52) };
+        let sizes = get_u32(page, 12) == low32(BLOCK_BYTES as u64) && get_u32(page, 56) == GROUP_BLOCKS;
+        if !geometry.is_valid() || !sizes {
+            return Err(SuperblockError::Corrupt);
+        }
+        let uuid = page.get(32..48).and_then(|b| b.first_chunk::<16>()).copied().unwrap_or_default();
+        Ok(Self { uuid, geometry, incompatible })
+    }
+}
+
+/// Names a metadata page: where it is, where its copy is (0: none), and its checksum.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Pointer {
+    /// First copy; 0 is "nothing".
+    pub block: u32,
+    /// Second copy, or 0.
+    pub copy: u32,
+    /// CRC32C of the page.
+    pub crc: u32,
+}
+
+/// One committed state of the store.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Root {
+    /// Rises by one with each checkpoint.
+    pub generation: u64,
+    /// The tree, or nothing.
+    pub tree: Pointer,
+    /// Level of the tree's top node; leaves are level 0.
+    pub level: u16,
+    /// First log block that is not contained in this state.
+    pub log_seq: u64,
+    /// The chain value of the log block before it.
+    pub log_tag: u64,
+    /// Blocks that are free here but were not in the generation before: not yet to be reused.
+    pub freed: u64,
+    /// Next layer or entry id.
+    pub next_id: u64,
+    /// Size now.
+    pub blocks: u32,
+    /// Group table blocks: checksum and slot.
+    pub tables: Vec<(u32, u32)>,
+}
+
+impl Root {
+    /// The block.
+    pub fn encode(&self, uuid: &[u8; 16], page: &mut PageBytes) {
+        page.fill(0);
+        put_u32(page, 0, MAGIC_ROOT);
+        put_u64(page, 8, self.generation);
+        put(page, 16, uuid);
+        put_u32(page, 32, self.tree.block);
+        put_u32(page, 36, self.tree.copy);
+        put_u32(page, 40, self.tree.crc);
+        put_u16(page, 44, self.level);
+        put_u64(page, 48, self.log_seq);
+        put_u64(page, 56, self.log_tag);
+        put_u64(page, 64, self.freed);
+        put_u64(page, 72, self.next_id);
+        put_u32(page, 80, self.blocks);
+        put_u32(page, 84, low32(self.tables.len() as u64));
+        for (i, (crc, slot)) in self.tables.iter().enumerate() {
+            let at = ROOT_TABLES_AT.saturating_add(i.saturating_mul(ENTRY_BYTES));
+            put_u32(page, at, *crc);
+            put_u32(page, at.saturating_add(4), *slot);
+        }
+        seal(page);
+    }
+
+    /// Reads a root of the store `uuid` whose device has `device` blocks.
+    pub fn decode(page: &PageBytes, superblock: &Superblock, device: u64) -> Option<Self> {
+        let ours = page.get(16..32) == Some(superblock.uuid.as_slice());
+        if get_u32(page, 0) != MAGIC_ROOT || !ours || !is_sealed(page) {
+            return None;
+        }
+        let geometry = Geometry { blocks: get_u32(page, 80), ..superblock.geometry };
+        let tables = get_u32(page, 84);
+        if !geometry.is_valid() || u64::from(geometry.blocks) > device || tables != geometry.tables() {
+            return None;
+        }
+        let table = |i: u32| {
+            let at = ROOT_TABLES_AT.saturating_add(index(u64::from(i)).saturating_mul(ENTRY_BYTES));
+            (get_u32(page, at), get_u32(page, at.saturating_add(4)) % SLOTS)
+        };
+        Some(Self {
+            generation: get_u64(page, 8),
+            tree: Pointer { block: get_u32(page, 32), copy: get_u32(page, 36), crc: get_u32(page, 40) },
+            level: get_u16(page, 44),
+            log_seq: get_u64(page, 48),
+            log_tag: get_u64(page, 56),
+            freed: get_u64(page, 64),
+            next_id: get_u64(page, 72),
+            blocks: geometry.blocks,
+            tables: (0..tables).map(table).collect(),
+        })
+    }
+}
+
+/// What the group table says of a group.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Group {
+    /// CRC32C of its bitmap.
+    pub crc: u32,
+    /// Free blocks.
+    pub free: u16,
+    /// Slot of its bitmap.
+    pub slot: u8,
+    /// Its bitmap was never written: all but the reserved blocks are free.
+    pub fresh: bool,
+}
+
+/// Writes a block of the group table.
+pub fn encode_groups(table: u32, generation: u64, groups: &[Group], page: &mut PageBytes) {
+    page.fill(0);
+    put_u32(page, 0, MAGIC_GROUPS);
+    put_u64(page, 8, generation);
+    put_u32(page, 16, table);
+    for (i, group) in groups.iter().enumerate() {
+        let at = HEADER_BYTES.saturating_add(i.saturating_mul(ENTRY_BYTES));
+        put_u32(page, at, group.crc);
+        put_u16(page, at.saturating_add(4), group.free);
+        put(page, at.saturating_add(6), &[group.slot, u8::from(group.fresh)]);
+    }
+    seal(page);
+}
+
+/// Reads entry `i` of a block of the group table.
+pub fn decode_group(page: &PageBytes, i: usize) -> Group {
+    let at = HEADER_BYTES.saturating_add(i.saturating_mul(ENTRY_BYTES));
+    let slot = page.get(at.saturating_add(6)).copied().unwrap_or(0);
+    let flags = page.get(at.saturating_add(7)).copied().unwrap_or(0);
+    Group {
+        crc: get_u32(page, at),
+        free: get_u16(page, at.saturating_add(4)),
+        slot: slot % 3,
+        fresh: flags & 1 == 1,
+    }
+}
+
+/// Writes the header of a bitmap block over bits that are set already, and seals it.
+pub fn seal_bitmap(group: u32, generation: u64, page: &mut PageBytes) {
+    put_u32(page, 0, MAGIC_BITMAP);
+    put_u64(page, 8, generation);
+    put_u32(page, 16, group);
+    seal(page);
+}
+
+/// The generation of a bitmap block, if it is one of `group`.
+pub fn bitmap_generation(group: u32, page: &PageBytes) -> Option<u64> {
+    let ours = get_u32(page, 0) == MAGIC_BITMAP && get_u32(page, 16) == group && is_sealed(page);
+    ours.then(|| get_u64(page, 8))
+}
+
+/// Marks a run of a bitmap, `first` counted from the group's first block. Set means used.
+pub fn mark(page: &mut PageBytes, first: u32, len: u32, used: bool) {
+    for bit in first..first.saturating_add(len).min(GROUP_BLOCKS) {
+        let at = HEADER_BYTES.saturating_add(index(u64::from(bit / 8)));
+        if let Some(byte) = page.get_mut(at) {
+            let mask = 1u8 << (bit % 8);
+            if used { *byte |= mask } else { *byte &= !mask }
+        }
+    }
+}
+
+/// Whether a block of a group is used.
+pub fn is_used(page: &PageBytes, bit: u32) -> bool {
+    let at = HEADER_BYTES.saturating_add(index(u64::from(bit / 8)));
+    page.get(at).is_none_or(|byte| byte & (1 << (bit % 8)) != 0)
+}
+
+/// Used blocks of a group of `len` blocks.
+pub fn count_used(page: &PageBytes, len: u32) -> u32 {
+    let whole = index(u64::from(len / 8));
+    let bits = page.get(HEADER_BYTES..).unwrap_or_default();
+    let mut used: u32 = bits.iter().take(whole).map(|b| b.count_ones()).sum();
+    for bit in (len / 8).saturating_mul(8)..len {
+        used = used.saturating_add(u32::from(is_used(page, bit)));
+    }
+    used
+}
+
+/// The bits of a group that has nothing but its reserved blocks.
+pub fn fresh_bitmap(geometry: Geometry, group: u32, page: &mut PageBytes) {
+    page.fill(0);
+    let start = geometry.group_start(group);
+    for (first, len) in geometry.reserved(group) {
+        mark(page, first.saturating_sub(start), len, true);
+    }
+    let len = geometry.group_len(group);
+    mark(page, len, GROUP_BLOCKS.saturating_sub(len), true);
+}

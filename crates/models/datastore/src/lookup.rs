@@ -1,0 +1,149 @@
+//! Finding what a block of a layer is: generations in memory first, then the tree, then the parent layer.
+//!
+//! Called by: requests, collector, send. A metadata page that is not in memory ends the lookup with `Need`; the
+//! caller fetches it and asks again from the start, so that no state is kept between.
+
+use crate::error::Error;
+use crate::format::Pointer;
+use crate::overlay::{Known, locate};
+use crate::port::BlockPort;
+use crate::store::{Need, Store};
+use crate::tree::{
+    Key, MAX_LEVEL, Mapping, is_stamped, magic_of, map_entry, node_key, node_len, node_pointer, upper_bound,
+};
+use crate::wire::PageBytes;
+
+/// Where a descent ended.
+pub(crate) struct Found {
+    /// The entry at or before the key.
+    pub pointer: Pointer,
+    /// Smallest key of the next entry, if any.
+    pub bound: Option<Key>,
+    /// The key under which the parent node has it; `None` for the root.
+    pub separator: Option<Key>,
+}
+
+fn corrupt(pointer: Pointer) -> Need {
+    Need::Failed(Error::Corrupt { block: pointer.block, expected: pointer.crc, found: pointer.crc })
+}
+
+impl<P: BlockPort> Store<P> {
+    /// A metadata page, if it is in memory.
+    pub(crate) fn page(&mut self, pointer: Pointer) -> Result<&PageBytes, Need> {
+        // Asked twice because of the borrow: the first answer would keep `failed` out of reach.
+        if self.cache.get(pointer.block, pointer.crc).is_none() {
+            return Err(self.failed.remove(&pointer.block).map_or(Need::Page(pointer), Need::Failed));
+        }
+        self.cache.get(pointer.block, pointer.crc).ok_or(Need::Page(pointer))
+    }
+
+    /// The node of `level` that is responsible for `key`; `None` when the tree has no such level.
+    pub(crate) fn descend(&mut self, key: Key, level: u16) -> Result<Option<Found>, Need> {
+        let (mut pointer, mut at) = (self.root.tree, self.root.level);
+        if pointer.block == 0 || at < level || at > MAX_LEVEL {
+            return Ok(None);
+        }
+        let (mut bound, mut separator) = (None, None);
+        while at > level {
+            let page = self.page(pointer)?;
+            let count = node_len(page, at).ok_or(corrupt(pointer))?;
+            let next = upper_bound(page, count, key).max(1);
+            if next < count {
+                bound = Some(node_key(page, next));
+            }
+            separator = Some(node_key(page, next.saturating_sub(1)));
+            pointer = node_pointer(page, next.saturating_sub(1));
+            at = at.saturating_sub(1);
+        }
+        Ok(Some(Found { pointer, bound, separator }))
+    }
+
+    /// The page that the tree has for a key.
+    pub(crate) fn tree_get(&mut self, key: Key) -> Result<Option<Pointer>, Need> {
+        let Some(leaf) = self.descend(key, 0)? else { return Ok(None) };
+        let page = self.page(leaf.pointer)?;
+        let count = node_len(page, 0).ok_or(corrupt(leaf.pointer))?;
+        let Some(at) = upper_bound(page, count, key).checked_sub(1) else { return Ok(None) };
+        Ok((node_key(page, at) == key).then(|| node_pointer(page, at)))
+    }
+
+    /// The first key at or behind `key` that the tree has.
+    pub(crate) fn tree_next(&mut self, key: Key) -> Result<Option<(Key, Pointer)>, Need> {
+        let mut from = key;
+        loop {
+            let Some(leaf) = self.descend(from, 0)? else { return Ok(None) };
+            let page = self.page(leaf.pointer)?;
+            let count = node_len(page, 0).ok_or(corrupt(leaf.pointer))?;
+            let mut at = upper_bound(page, count, key);
+            if at > 0 && node_key(page, at.saturating_sub(1)) == key {
+                at = at.saturating_sub(1);
+            }
+            if at < count {
+                return Ok(Some((node_key(page, at), node_pointer(page, at))));
+            }
+            match leaf.bound {
+                Some(bound) if bound > from => from = bound,
+                _ => return Ok(None),
+            }
+        }
+    }
+
+    /// A page of the tree by its pointer, with its header checked.
+    pub(crate) fn keyed_page(&mut self, key: Key, pointer: Pointer) -> Result<&PageBytes, Need> {
+        let page = self.page(pointer)?;
+        if is_stamped(magic_of(key), key, page) { Ok(page) } else { Err(corrupt(pointer)) }
+    }
+
+    /// What one layer says of a block, without its parents.
+    pub(crate) fn own_mapping(&mut self, layer: u64, block: u64) -> Result<Mapping, Need> {
+        let (key, entry) = locate(layer, block);
+        for generation in [Some(&self.active), self.frozen.as_ref()].into_iter().flatten() {
+            if let Known::Yes(mapping) = generation.lookup(key, entry) {
+                return Ok(mapping);
+            }
+        }
+        let own = self.tree_mapping(key, entry)?;
+        if own != Mapping::ABSENT {
+            return Ok(own);
+        }
+        let mut at = 0;
+        while let Some((layer, known)) = self.absorbed(key, entry, at) {
+            let key = Key { owner: layer, index: key.index };
+            let mapping = match known {
+                Known::Yes(mapping) => mapping,
+                Known::No => self.tree_mapping(key, entry)?,
+            };
+            if mapping != Mapping::ABSENT {
+                return Ok(mapping);
+            }
+            at = at.saturating_add(1);
+        }
+        Ok(Mapping::ABSENT)
+    }
+
+    fn tree_mapping(&mut self, key: Key, entry: u16) -> Result<Mapping, Need> {
+        let Some(pointer) = self.tree_get(key)? else { return Ok(Mapping::ABSENT) };
+        Ok(map_entry(self.keyed_page(key, pointer)?, entry))
+    }
+
+    /// The `at`th layer that a page is absorbing, and what that one's own changes say.
+    fn absorbed(&self, key: Key, entry: u16, at: usize) -> Option<(u64, Known)> {
+        let generations = [self.frozen.as_ref(), Some(&self.active)];
+        let deltas = generations.into_iter().flatten().filter_map(|g| g.chunks.get(&key));
+        let (layer, delta) = deltas.flat_map(|delta| &delta.absorbed).nth(at)?;
+        Some((*layer, delta.lookup(entry)))
+    }
+
+    /// What a block is, seen through the whole chain down to (and without) the layer `floor`.
+    pub(crate) fn mapping(&mut self, layer: u64, block: u64, floor: u64) -> Result<Mapping, Need> {
+        let mut layer = layer;
+        while layer != 0 && layer != floor {
+            let mapping = self.own_mapping(layer, block)?;
+            if mapping != Mapping::ABSENT {
+                return Ok(mapping);
+            }
+            layer = self.catalog.parent(layer);
+        }
+        Ok(Mapping::ABSENT)
+    }
+}

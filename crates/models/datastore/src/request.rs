@@ -1,0 +1,757 @@
+//! Requests in flight: a fixed pool of slots, each a small state machine that `poll` moves on.
+//!
+//! Called by: volume views, send/receive, tools. Calls: lookup, space, log, port. A read resolves every block, reads
+//! runs that lie together, and checks each checksum. A write takes new blocks, writes them, and only then records
+//! where they are. No slot allocates without a bound: a request has at most [`MAX_REQUEST_BLOCKS`] blocks.
+
+use crate::catalog::Entry;
+use crate::error::Error;
+use crate::log::Record;
+use crate::port::{BlockPort, Io, IoDone, IoOp};
+use crate::store::{KIND_SLOT, Need, SPARE_PAGES, Store, Wait, token};
+use crate::tree::{CHUNK_BLOCKS, Mapping};
+use crate::wire::{BLOCK_BYTES, PageBytes, count32, index};
+use alloc::vec::Vec;
+
+/// Most blocks of one request (an unaligned megabyte needs one more than 256).
+pub const MAX_REQUEST_BLOCKS: usize = 257;
+/// Sectors of a block.
+pub const SECTORS: u64 = 8;
+/// Blocks of one transfer to the device.
+const MAX_TRANSFER: usize = 64;
+
+/// What is read or written.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Target {
+    /// A volume, by id.
+    Volume(u64),
+    /// A snapshot, by id; read-only.
+    Snapshot(u64),
+    /// An object, by id; read-only.
+    Object(u64),
+    /// The contents of an object that is being written.
+    Staging(u64),
+    /// A volume, within a transaction: what is written is seen when the transaction is committed.
+    Transaction {
+        /// The transaction.
+        id: u64,
+        /// The volume.
+        volume: u64,
+    },
+}
+
+/// What is asked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Op {
+    /// Read sectors.
+    Read {
+        /// First.
+        sector: u64,
+        /// How many.
+        sectors: u32,
+    },
+    /// Write sectors; `durable` is FUA.
+    Write {
+        /// First.
+        sector: u64,
+        /// How many.
+        sectors: u32,
+        /// Complete only when it is on stable storage.
+        durable: bool,
+    },
+    /// Everything completed before is on stable storage.
+    Flush,
+    /// Change a volume's size, a multiple of 8 sectors; what is cut off is gone.
+    Resize {
+        /// New size.
+        sectors: u64,
+    },
+    /// The contents may be forgotten: whole blocks read as zero, parts of blocks stay.
+    Discard {
+        /// First.
+        sector: u64,
+        /// How many.
+        sectors: u64,
+    },
+}
+
+/// The end of a request.
+pub struct Completion<Page> {
+    /// As given.
+    pub token: u64,
+    /// As given.
+    pub target: Target,
+    /// What was asked.
+    pub op: Op,
+    /// How it ended.
+    pub result: Result<(), Error>,
+    /// A read's blocks; give them back with [`Store::recycle`].
+    pub pages: Vec<Page>,
+}
+
+impl<Page: AsRef<PageBytes>> Completion<Page> {
+    /// Shows a read's bytes in order, piece by piece, with the offset of each.
+    pub fn for_each(&self, mut take: impl FnMut(usize, &[u8])) {
+        let Op::Read { sector, sectors } = self.op else { return };
+        let skip = index(sector % SECTORS).saturating_mul(512);
+        let mut left = index(u64::from(sectors)).saturating_mul(512);
+        let mut offset: usize = 0;
+        for (i, page) in self.pages.iter().enumerate() {
+            let from = if i == 0 { skip } else { 0 };
+            let len = left.min(BLOCK_BYTES.saturating_sub(from));
+            take(offset, page.as_ref().get(from..from.saturating_add(len)).unwrap_or_default());
+            offset = offset.saturating_add(len);
+            left = left.saturating_sub(len);
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stage {
+    Lock,
+    Edge(usize),
+    EdgeRead(usize),
+    Place,
+    Data,
+    Record,
+    Resolve,
+    Reading,
+    Discard,
+    Durable,
+}
+
+/// A request in flight.
+pub(crate) struct Slot<Page> {
+    token: u64,
+    target: Target,
+    op: Op,
+    stage: Stage,
+    pub wait: Wait,
+    first: u64,
+    count: usize,
+    pages: Vec<Option<Page>>,
+    edge: Option<Page>,
+    maps: Vec<Mapping>,
+    /// Blocks taken and not recorded yet: kept from being handed out again.
+    pub runs: Vec<(u32, u32)>,
+    outstanding: usize,
+    error: Option<Error>,
+    retries: u8,
+    sequence: u64,
+    cursor: u64,
+}
+
+impl<P: BlockPort> Store<P> {
+    /// Starts a request. A write's bytes are asked for at once, piece by piece: `fill(offset, into)`.
+    /// `Err(Busy)`: no slot or no page is free; submit again after a completion.
+    pub fn submit(
+        &mut self,
+        token: u64,
+        target: Target,
+        op: Op,
+        fill: &mut dyn FnMut(usize, &mut [u8]),
+    ) -> Result<(), Error> {
+        let (sector, sectors) = match op {
+            Op::Read { sector, sectors } | Op::Write { sector, sectors, .. } => (sector, u64::from(sectors)),
+            Op::Flush => (0, 0),
+            Op::Discard { sector, sectors } => (sector, sectors),
+            Op::Resize { sectors } => (sectors, self.target_layer(target)?.1.saturating_sub(sectors)),
+        };
+        let end = sector.checked_add(sectors).ok_or(Error::OutOfRange)?;
+        if let Op::Resize { sectors } = op
+            && (!sectors.is_multiple_of(SECTORS) || !matches!(target, Target::Volume(_)))
+        {
+            return Err(Error::BadRequest);
+        }
+        if !matches!(op, Op::Flush | Op::Resize { .. }) {
+            let (_, size) = self.target_layer(target)?;
+            if end > size || sectors == 0 {
+                return Err(Error::OutOfRange);
+            }
+        }
+        self.check_writable(target, op)?;
+        let first = sector / SECTORS;
+        let count = index(end.div_ceil(SECTORS).saturating_sub(first));
+        let moves = matches!(op, Op::Read { .. } | Op::Write { .. });
+        if moves && count > MAX_REQUEST_BLOCKS {
+            return Err(Error::BadRequest);
+        }
+        let free = self.slots.iter().position(Option::is_none).ok_or(Error::Busy)?;
+        let needed = if moves { count.saturating_add(1) } else { 0 };
+        if moves && self.pool.len() < needed.saturating_add(SPARE_PAGES) {
+            return Err(Error::Busy);
+        }
+        let mut pages: Vec<Option<P::Page>> = Vec::new();
+        if moves {
+            let at = self.pool.len().saturating_sub(count);
+            pages.extend(self.pool.drain(at..).map(Some));
+        }
+        let stage = match op {
+            Op::Read { .. } => Stage::Resolve,
+            Op::Flush => Stage::Durable,
+            _ => Stage::Lock,
+        };
+        self.stats.bytes_written = match op {
+            Op::Write { .. } => self.stats.bytes_written.saturating_add(sectors.saturating_mul(512)),
+            _ => self.stats.bytes_written,
+        };
+        let mut slot = Slot {
+            token,
+            target,
+            op,
+            stage,
+            wait: Wait::Nothing,
+            first,
+            count,
+            pages,
+            edge: None,
+            maps: Vec::new(),
+            runs: Vec::new(),
+            outstanding: 0,
+            error: None,
+            retries: 0,
+            sequence: self.next_sequence(),
+            cursor: first,
+        };
+        if let Op::Write { .. } = op {
+            fill_pages(&mut slot.pages, sector, sectors, fill);
+            slot.edge = self.pool.pop();
+        }
+        if op == Op::Flush {
+            self.stats.guest_flushes = self.stats.guest_flushes.saturating_add(1);
+        }
+        if let Some(place) = self.slots.get_mut(free) {
+            *place = Some(slot);
+            self.ready.push_back(free);
+        }
+        Ok(())
+    }
+
+    fn next_sequence(&mut self) -> u64 {
+        self.request_count = self.request_count.saturating_add(1);
+        self.request_count
+    }
+
+    fn check_writable(&self, target: Target, op: Op) -> Result<(), Error> {
+        if matches!(op, Op::Read { .. }) {
+            return Ok(());
+        }
+        if let Some(why) = self.read_only {
+            return Err(Error::ReadOnly(Some(why)));
+        }
+        let writes = !matches!(op, Op::Flush);
+        if writes && matches!(target, Target::Snapshot(_) | Target::Object(_)) {
+            return Err(Error::ReadOnly(None));
+        }
+        Ok(())
+    }
+
+    /// The layer to look in, and the size in sectors.
+    pub(crate) fn target_layer(&self, target: Target) -> Result<(u64, u64), Error> {
+        let entry = match target {
+            Target::Volume(id) | Target::Snapshot(id) | Target::Object(id) => self.catalog.get(id),
+            Target::Transaction { id, volume } => {
+                let open = self.transactions.contains_key(&id);
+                return if open { self.target_layer(Target::Volume(volume)) } else { Err(Error::NotFound) };
+            }
+            Target::Staging(layer) => {
+                let known = self.writing.contains_key(&layer);
+                return if known { Ok((layer, u64::from(u32::MAX) * SECTORS)) } else { Err(Error::NotFound) };
+            }
+        };
+        match (target, entry) {
+            (Target::Volume(_), Some(Entry::Volume { head, sectors, .. })) => Ok((*head, *sectors)),
+            (Target::Snapshot(_), Some(Entry::Snapshot { layer, sectors, .. })) => Ok((*layer, *sectors)),
+            (Target::Object(_), Some(Entry::Object { layer, bytes, .. })) => {
+                Ok((*layer, bytes.div_ceil(512)))
+            }
+            _ => Err(Error::NotFound),
+        }
+    }
+
+    /// Gives a completion's pages back.
+    pub fn recycle(&mut self, pages: Vec<P::Page>) {
+        self.pool.extend(pages);
+    }
+
+    /// Requests in flight.
+    pub fn in_flight(&self) -> usize {
+        self.slots.iter().flatten().count()
+    }
+
+    pub(crate) fn step_slot(&mut self, i: usize) {
+        let Some(mut slot) = self.slots.get_mut(i).and_then(Option::take) else { return };
+        slot.wait = Wait::Nothing;
+        let finished = match slot.stage {
+            Stage::Lock => self.step_lock(&mut slot),
+            Stage::Edge(side) => self.step_edge(&mut slot, side, i),
+            Stage::EdgeRead(side) => self.step_edge_read(&mut slot, side),
+            Stage::Place => self.step_place(&mut slot, i),
+            Stage::Data => Self::step_data(&mut slot),
+            Stage::Record => self.step_record(&mut slot),
+            Stage::Resolve => self.step_resolve(&mut slot, i),
+            Stage::Reading => self.step_reading(&mut slot, i),
+            Stage::Discard => self.step_discard(&mut slot),
+            Stage::Durable => self.step_durable(&mut slot),
+        };
+        let again = slot.wait == Wait::Nothing;
+        if finished {
+            return self.end_slot(slot);
+        }
+        if let Some(place) = self.slots.get_mut(i) {
+            *place = Some(slot);
+        }
+        if again {
+            self.ready.push_back(i);
+        }
+    }
+
+    fn end_slot(&mut self, mut slot: Slot<P::Page>) {
+        // Blocks of a write that failed were never recorded: they are free as far as the space map knows.
+        let kept: u64 = slot.runs.iter().map(|(_, n)| u64::from(*n)).sum();
+        self.space.taken = self.space.taken.saturating_sub(kept);
+        self.pool.extend(slot.edge.take());
+        let mut pages: Vec<P::Page> = slot.pages.drain(..).flatten().collect();
+        let result = slot.error.map_or(Ok(()), Err);
+        if !matches!(slot.op, Op::Read { .. }) || result.is_err() {
+            self.pool.append(&mut pages);
+        }
+        let (token, target, op) = (slot.token, slot.target, slot.op);
+        self.completions.push_back(Completion { token, target, op, result, pages });
+        self.wake(|wait| wait == Wait::Lock);
+    }
+
+    /// Fails the slot; true, for `return fail(...)`.
+    fn fail(slot: &mut Slot<P::Page>, error: Error) -> bool {
+        slot.error.get_or_insert(error);
+        slot.outstanding == 0
+    }
+
+    /// Waits for a metadata page, or fails.
+    fn need(&mut self, slot: &mut Slot<P::Page>, need: Need) -> bool {
+        match need {
+            Need::Failed(error) => Self::fail(slot, error),
+            Need::Page(pointer) => {
+                if self.fetch(pointer) && !self.failed.contains_key(&pointer.block) {
+                    slot.wait = Wait::Fetch(pointer.block);
+                }
+                false
+            }
+        }
+    }
+
+    /// Changes of the same blocks go one after another, in the order of submission.
+    fn step_lock(&mut self, slot: &mut Slot<P::Page>) -> bool {
+        let end = slot.first.saturating_add(slot.count as u64);
+        let conflict = self.slots.iter().flatten().any(|other| {
+            let other_end = other.first.saturating_add(other.count as u64);
+            let writes = !matches!(other.op, Op::Read { .. } | Op::Flush);
+            let overlaps = other.first < end && slot.first < other_end && other.target == slot.target;
+            writes && overlaps && other.sequence < slot.sequence
+        });
+        if conflict {
+            slot.wait = Wait::Lock;
+            return false;
+        }
+        slot.stage = if matches!(slot.op, Op::Write { .. }) { Stage::Edge(0) } else { Stage::Discard };
+        false
+    }
+
+    /// The part of a first or last block that the write leaves as it is: (page, from, to) of the new bytes.
+    fn edge_of(slot: &Slot<P::Page>, side: usize) -> Option<(usize, usize, usize)> {
+        let Op::Write { sector, sectors, .. } = slot.op else { return None };
+        let head = index(sector % SECTORS).saturating_mul(512);
+        let last = slot.count.saturating_sub(1);
+        let tail = match index(sector.saturating_add(u64::from(sectors)) % SECTORS).saturating_mul(512) {
+            0 => BLOCK_BYTES,
+            n => n,
+        };
+        let (page, from, to) = match side {
+            0 => (0, head, if last == 0 { tail } else { BLOCK_BYTES }),
+            _ if last == 0 => return None,
+            _ => (last, 0, tail),
+        };
+        (from != 0 || to != BLOCK_BYTES).then_some((page, from, to))
+    }
+
+    fn step_edge(&mut self, slot: &mut Slot<P::Page>, side: usize, i: usize) -> bool {
+        let next = if side == 0 { Stage::Edge(1) } else { Stage::Place };
+        let Some((page, from, to)) = Self::edge_of(slot, side) else {
+            slot.stage = next;
+            return false;
+        };
+        let block = slot.first.saturating_add(page as u64);
+        let layer = match self.target_layer(slot.target) {
+            Ok((layer, _)) => layer,
+            Err(error) => return Self::fail(slot, error),
+        };
+        let mapping = match self.mapping(layer, block, 0) {
+            Ok(mapping) => mapping,
+            Err(need) => return self.need(slot, need),
+        };
+        if !mapping.is_data() {
+            if let Some(Some(new)) = slot.pages.get_mut(page) {
+                let bytes = new.as_mut();
+                bytes.get_mut(..from).unwrap_or_default().fill(0);
+                bytes.get_mut(to..).unwrap_or_default().fill(0);
+            }
+            slot.stage = next;
+            return false;
+        }
+        let Some(old) = slot.edge.take() else { return Self::fail(slot, Error::Busy) };
+        slot.maps = Vec::from([mapping]);
+        slot.stage = Stage::EdgeRead(side);
+        slot.outstanding = 1;
+        slot.wait = Wait::Io;
+        let token = token(KIND_SLOT, i as u64);
+        self.send(Io { token, op: IoOp::Read, block: mapping.block, pages: Vec::from([old]) });
+        false
+    }
+
+    fn step_edge_read(&mut self, slot: &mut Slot<P::Page>, side: usize) -> bool {
+        let (Some(mapping), Some(old)) = (slot.maps.pop(), slot.edge.as_ref()) else {
+            return Self::fail(slot, Error::Busy);
+        };
+        if slot.error.is_some() {
+            return true;
+        }
+        let found = self.port.checksum(old.as_ref());
+        if found != mapping.crc {
+            slot.retries = slot.retries.saturating_add(1);
+            // The block may have been replaced (by a merge) and reused while the read was under way.
+            slot.stage = Stage::Edge(side);
+            let error = Error::Corrupt { block: mapping.block, expected: mapping.crc, found };
+            return slot.retries > 3 && Self::fail(slot, error);
+        }
+        if let Some((page, from, to)) = Self::edge_of(slot, side)
+            && let Some(Some(new)) = slot.pages.get_mut(page)
+        {
+            let (new, old) = (new.as_mut(), old.as_ref());
+            for part in [0..from, to..BLOCK_BYTES] {
+                if let (Some(into), Some(bytes)) = (new.get_mut(part.clone()), old.get(part)) {
+                    into.copy_from_slice(bytes);
+                }
+            }
+        }
+        slot.stage = if side == 0 { Stage::Edge(1) } else { Stage::Place };
+        false
+    }
+
+    /// Takes one run of blocks and writes it.
+    fn step_place(&mut self, slot: &mut Slot<P::Page>, i: usize) -> bool {
+        let placed = slot.maps.len();
+        if placed >= slot.count || slot.error.is_some() {
+            slot.stage = Stage::Data;
+            slot.wait = if slot.outstanding > 0 { Wait::Io } else { Wait::Nothing };
+            return false;
+        }
+        let want = slot.count.saturating_sub(placed).min(MAX_TRANSFER);
+        match self.take_blocks(want as u64, slot.count) {
+            Err(wait) => {
+                match wait {
+                    Some(wait) => slot.wait = wait,
+                    None => slot.error = Some(self.full_error()),
+                }
+                false
+            }
+            Ok((first, len)) => {
+                slot.runs.push((first, len));
+                let mut pages = Vec::with_capacity(index(u64::from(len)));
+                for (n, block) in (first..first.saturating_add(len)).enumerate() {
+                    let Some(page) = slot.pages.get_mut(placed.saturating_add(n)).and_then(Option::take)
+                    else {
+                        break;
+                    };
+                    slot.maps.push(Mapping { block, crc: self.port.checksum(page.as_ref()) });
+                    pages.push(page);
+                }
+                slot.outstanding = slot.outstanding.saturating_add(1);
+                let token = token(KIND_SLOT, (placed as u64) << 16 | i as u64);
+                self.send(Io { token, op: IoOp::Write, block: first, pages });
+                false
+            }
+        }
+    }
+
+    fn full_error(&self) -> Error {
+        self.read_only.map_or(Error::NoSpace, |why| Error::ReadOnly(Some(why)))
+    }
+
+    /// A run of at most `want` blocks for data. `Err(Some)`: wait; `Err(None)`: there is no space.
+    fn take_blocks(&mut self, want: u64, whole: usize) -> Result<(u32, u32), Option<Wait>> {
+        if self.read_only.is_some() {
+            return Err(None);
+        }
+        // One generation is bounded; what is in flight is let in, since it is bounded by the slots.
+        if self.active.weight >= self.options.generation_weight || self.generation_log_full() {
+            self.checkpoint_wanted = true;
+            return Err(Some(Wait::Space));
+        }
+        let reserve = self.reserve(whole);
+        if self.space.available() < want.saturating_add(reserve) {
+            return self.wait_for_space().map_or(Err(None), |wait| Err(Some(wait)));
+        }
+        if let Some(run) = self.space.allocate(crate::wire::low32(want)) {
+            return Ok(run);
+        }
+        if self.space.is_exhausted() {
+            return Err(self.wait_for_space());
+        }
+        self.group_wanted = true;
+        Err(Some(Wait::Space))
+    }
+
+    /// A checkpoint may make blocks free: wait for it. `None`: it cannot.
+    pub(crate) fn wait_for_space(&mut self) -> Option<Wait> {
+        let hope = !self.active.is_empty() || self.frozen.is_some() || self.space.freed > 0;
+        if !hope && !self.collecting() {
+            return None;
+        }
+        self.checkpoint_wanted = true;
+        Some(Wait::Space)
+    }
+
+    fn step_data(slot: &mut Slot<P::Page>) -> bool {
+        if slot.outstanding > 0 {
+            slot.wait = Wait::Io;
+            return false;
+        }
+        if slot.error.is_some() {
+            return true;
+        }
+        slot.stage = Stage::Record;
+        false
+    }
+
+    /// The data is written: the volume now has it.
+    fn step_record(&mut self, slot: &mut Slot<P::Page>) -> bool {
+        let Ok((layer, _)) = self.target_layer(slot.target) else {
+            return Self::fail(slot, Error::NotFound);
+        };
+        let records = map_records(layer, slot.first, &slot.runs, &slot.maps);
+        let committed = match slot.target {
+            Target::Transaction { id, volume } => self.stage(id, volume, records),
+            _ => self.commit(&records),
+        };
+        match committed {
+            Err(Error::Busy) => {
+                slot.wait = Wait::Log;
+                return false;
+            }
+            Err(error) => return Self::fail(slot, error),
+            Ok(()) => slot.runs.clear(),
+        }
+        slot.stage = Stage::Durable;
+        slot.cursor = self.log_position();
+        !matches!(slot.op, Op::Write { durable: true, .. })
+    }
+
+    fn step_resolve(&mut self, slot: &mut Slot<P::Page>, i: usize) -> bool {
+        let (layer, _) = match self.target_layer(slot.target) {
+            Ok(found) => found,
+            Err(error) => return Self::fail(slot, error),
+        };
+        // A step resolves some blocks only: a deep chain is slow, never long.
+        for _ in 0..32 {
+            if slot.maps.len() >= slot.count {
+                break;
+            }
+            match self.mapping(layer, slot.first.saturating_add(slot.maps.len() as u64), 0) {
+                Ok(mapping) => slot.maps.push(mapping),
+                Err(need) => return self.need(slot, need),
+            }
+        }
+        if slot.maps.len() < slot.count {
+            return false;
+        }
+        slot.stage = Stage::Reading;
+        self.issue_reads(slot, i);
+        slot.wait = if slot.outstanding > 0 { Wait::Io } else { Wait::Nothing };
+        false
+    }
+
+    fn issue_reads(&mut self, slot: &mut Slot<P::Page>, i: usize) {
+        let mut at = 0;
+        while let Some(mapping) = slot.maps.get(at).copied() {
+            let mut pages: Vec<P::Page> = Vec::new();
+            let first = at;
+            let mut expected = mapping.block;
+            while pages.len() < MAX_TRANSFER
+                && mapping.is_data()
+                && slot.maps.get(at).is_some_and(|m| m.block == expected)
+                && let Some(page) = slot.pages.get_mut(at).and_then(Option::take)
+            {
+                pages.push(page);
+                at = at.saturating_add(1);
+                expected = expected.saturating_add(1);
+            }
+            if pages.is_empty() {
+                if !mapping.is_data()
+                    && let Some(Some(page)) = slot.pages.get_mut(at)
+                {
+                    page.as_mut().fill(0);
+                }
+                at = at.saturating_add(1);
+                continue;
+            }
+            slot.outstanding = slot.outstanding.saturating_add(1);
+            let token = token(KIND_SLOT, (first as u64) << 16 | i as u64);
+            self.send(Io { token, op: IoOp::Read, block: mapping.block, pages });
+        }
+    }
+
+    /// Everything was read: check it.
+    fn step_reading(&mut self, slot: &mut Slot<P::Page>, _i: usize) -> bool {
+        if slot.error.is_some() {
+            return true;
+        }
+        let bad = slot.maps.iter().zip(&slot.pages).find_map(|(mapping, page)| {
+            let found = self.port.checksum(page.as_ref()?.as_ref());
+            (mapping.is_data() && found != mapping.crc).then_some((*mapping, found))
+        });
+        let Some((mapping, found)) = bad else { return true };
+        // The block may have been freed and reused while the read was under way: look again.
+        slot.retries = slot.retries.saturating_add(1);
+        if slot.retries < 3 {
+            slot.maps.clear();
+            slot.stage = Stage::Resolve;
+            return false;
+        }
+        let error = Error::Corrupt { block: mapping.block, expected: mapping.crc, found };
+        self.report(crate::error::Event::Corrupt(error));
+        Self::fail(slot, error)
+    }
+
+    pub(crate) fn finish_slot_io(&mut self, rest: u64, done: IoDone<P::Page>) {
+        let (i, at) = (index(rest & 0xffff), index(rest >> 16));
+        let Some(Some(slot)) = self.slots.get_mut(i) else { return self.pool.extend(done.pages) };
+        if done.result.is_err() {
+            let mapping = slot.maps.get(at).or(slot.maps.last()).copied().unwrap_or_default();
+            slot.error.get_or_insert(Error::Io { block: mapping.block });
+        }
+        let writes = slot.stage == Stage::Data || slot.stage == Stage::Place;
+        if let Stage::EdgeRead(_) = slot.stage {
+            slot.edge = done.pages.into_iter().next();
+        } else {
+            for (n, page) in done.pages.into_iter().enumerate() {
+                if let Some(place) = slot.pages.get_mut(at.saturating_add(n)) {
+                    *place = Some(page);
+                }
+            }
+        }
+        slot.outstanding = slot.outstanding.saturating_sub(1);
+        if slot.outstanding == 0 && slot.wait == Wait::Io {
+            slot.wait = Wait::Nothing;
+            self.ready.push_back(i);
+        }
+        if writes {
+            self.note_write(done.result.is_ok());
+        }
+    }
+
+    /// Waits until what was recorded is on stable storage.
+    fn step_durable(&mut self, slot: &mut Slot<P::Page>) -> bool {
+        if slot.op == Op::Flush && slot.retries == 0 {
+            slot.retries = 1;
+            slot.cursor = self.log_position();
+        }
+        if self.log.durable >= slot.cursor {
+            return true;
+        }
+        if let Some(why) = self.read_only {
+            return Self::fail(slot, Error::ReadOnly(Some(why)));
+        }
+        self.flusher.wanted = true;
+        slot.wait = Wait::Durable(slot.cursor);
+        false
+    }
+
+    /// One chunk's part of a discard.
+    fn step_discard(&mut self, slot: &mut Slot<P::Page>) -> bool {
+        let (sector, end) = match slot.op {
+            Op::Discard { sector, sectors } => (sector, sector.saturating_add(sectors) / SECTORS),
+            _ => (slot.first.saturating_mul(SECTORS), slot.first.saturating_add(slot.count as u64)),
+        };
+        let from = slot.cursor.max(sector.div_ceil(SECTORS));
+        if from >= end && !matches!(slot.op, Op::Resize { .. }) {
+            return true;
+        }
+        if let Some(why) = self.read_only {
+            return Self::fail(slot, Error::ReadOnly(Some(why)));
+        }
+        if self.active.weight >= self.options.generation_weight || self.generation_log_full() {
+            self.checkpoint_wanted = true;
+            slot.wait = Wait::Space;
+            return false;
+        }
+        let Ok((layer, _)) = self.target_layer(slot.target) else {
+            return Self::fail(slot, Error::NotFound);
+        };
+        if from >= end {
+            return self.finish_resize(slot);
+        }
+        let (record, next) = crate::gc::blank_record(layer, self.catalog.parent(layer), from, end);
+        match self.is_blank(layer, from) {
+            Ok(true) => {
+                slot.cursor = (from / CHUNK_BLOCKS).saturating_add(1).saturating_mul(CHUNK_BLOCKS);
+                return false;
+            }
+            Ok(false) => {}
+            Err(need) => return self.need(slot, need),
+        }
+        match self.commit(core::slice::from_ref(&record)) {
+            Err(Error::Busy) => slot.wait = Wait::Log,
+            Err(error) => return Self::fail(slot, error),
+            Ok(()) => slot.cursor = next,
+        }
+        false
+    }
+
+    fn finish_resize(&mut self, slot: &mut Slot<P::Page>) -> bool {
+        let (Op::Resize { sectors }, Target::Volume(id)) = (slot.op, slot.target) else { return true };
+        let Some(Entry::Volume { name, head, .. }) = self.catalog.get(id) else {
+            return Self::fail(slot, Error::NotFound);
+        };
+        let entry = Entry::Volume { name: name.clone(), sectors, head: *head };
+        match self.commit(&[Record::Entry { id, bytes: Some(entry.encode()) }]) {
+            Err(Error::Busy) => {
+                slot.wait = Wait::Log;
+                false
+            }
+            Err(error) => Self::fail(slot, error),
+            Ok(()) => true,
+        }
+    }
+}
+
+fn fill_pages<Page: AsMut<PageBytes>>(
+    pages: &mut [Option<Page>],
+    sector: u64,
+    sectors: u64,
+    fill: &mut dyn FnMut(usize, &mut [u8]),
+) {
+    let mut from = index(sector % SECTORS).saturating_mul(512);
+    let mut left = index(sectors).saturating_mul(512);
+    let mut offset: usize = 0;
+    for page in pages.iter_mut().flatten() {
+        let len = left.min(BLOCK_BYTES.saturating_sub(from));
+        fill(offset, page.as_mut().get_mut(from..from.saturating_add(len)).unwrap_or_default());
+        offset = offset.saturating_add(len);
+        left = left.saturating_sub(len);
+        from = 0;
+    }
+}
+
+/// The records of a write: one per run of blocks.
+pub(crate) fn map_records(layer: u64, first: u64, runs: &[(u32, u32)], maps: &[Mapping]) -> Vec<Record> {
+    let mut records = Vec::with_capacity(runs.len());
+    let mut at: usize = 0;
+    for (start, len) in runs {
+        let end = at.saturating_add(index(u64::from(*len)));
+        let crcs: Vec<u32> = maps.get(at..end).unwrap_or_default().iter().map(|m| m.crc).collect();
+        let block = first.saturating_add(u64::from(count32(at)));
+        records.push(Record::Map { layer, block, first: *start, crcs });
+        at = end;
+    }
+    records
+}

@@ -1,0 +1,466 @@
+//! The mounted store: its state, and the loop that moves it on.
+//!
+//! Called by: the owner's loop, `poll` after `poll`. Calls: the port. Each step is short (one request's next step, one
+//! page of a checkpoint), so that a PE is never kept. One owner, no locks: whoever holds `&mut Store` is the owner.
+
+use crate::cache::Cache;
+use crate::catalog::{Catalog, Entry};
+use crate::checkpoint::Checkpoint;
+use crate::error::{Error, Event, ReadOnly};
+use crate::format::{Pointer, Root, Superblock};
+use crate::gc::Collector;
+use crate::log::{LogWriter, Record};
+use crate::manage::Transaction;
+use crate::overlay::Generation;
+use crate::port::{BlockPort, Io, IoDone, IoOp};
+use crate::request::{Completion, Slot};
+use crate::space::Space;
+use crate::wire::PageBytes;
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
+
+/// What the owner decides at mount.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Metadata pages kept in memory; at least 64.
+    pub cache_pages: usize,
+    /// Pages for data in flight; at least 64.
+    pub io_pages: usize,
+    /// Requests in flight.
+    pub slots: usize,
+    /// Changes gathered before a checkpoint.
+    pub generation_weight: usize,
+    /// Take no writes.
+    pub read_only: bool,
+    /// Go on although a log block is missing: what was written last may be lost.
+    pub accept_log_loss: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            cache_pages: 1024,
+            io_pages: 1024,
+            slots: 64,
+            generation_weight: 8192,
+            read_only: false,
+            accept_log_loss: false,
+        }
+    }
+}
+
+/// Counters since the mount.
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+pub struct Stats {
+    /// Blocks written below, of whatever kind.
+    pub blocks_written: u64,
+    /// Blocks read below.
+    pub blocks_read: u64,
+    /// Device flushes.
+    pub flushes: u64,
+    /// Checkpoints.
+    pub checkpoints: u64,
+    /// Bytes of guests' writes.
+    pub bytes_written: u64,
+    /// FLUSH requests.
+    pub guest_flushes: u64,
+}
+
+pub(crate) const KIND_FETCH: u64 = 1;
+pub(crate) const KIND_SLOT: u64 = 2;
+pub(crate) const KIND_LOG: u64 = 3;
+pub(crate) const KIND_FLUSH: u64 = 4;
+pub(crate) const KIND_CHECKPOINT: u64 = 5;
+pub(crate) const KIND_GROUP: u64 = 6;
+/// Data pages that requests leave to log and checkpoint.
+pub(crate) const SPARE_PAGES: usize = 16;
+const WRITE_ERRORS: u32 = 16;
+
+pub(crate) fn token(kind: u64, rest: u64) -> u64 {
+    (kind << 56) | (rest & 0x00ff_ffff_ffff_ffff)
+}
+
+/// A metadata page that has to come from the device first, or cannot.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Need {
+    Page(Pointer),
+    Failed(Error),
+}
+
+/// What a slot waits for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Wait {
+    Nothing,
+    Fetch(u32),
+    Io,
+    Space,
+    Log,
+    Lock,
+    Durable(u64),
+}
+
+/// Device flushes, and who wants the next one.
+#[derive(Default)]
+pub(crate) struct Flusher {
+    pub started: u64,
+    pub done: u64,
+    pub in_flight: bool,
+    /// Log blocks below this are covered by the flush in flight.
+    pub covers: u64,
+    /// The next flush has to start now.
+    pub wanted: bool,
+}
+
+/// A group being opened.
+pub(crate) struct Opening {
+    pub group: u32,
+    pub pages: [Option<Result<alloc::boxed::Box<PageBytes>, ()>>; 2],
+    pub outstanding: u32,
+}
+
+/// A mounted datastore.
+pub struct Store<P: BlockPort> {
+    pub(crate) port: P,
+    pub(crate) options: Options,
+    pub(crate) superblock: Superblock,
+    pub(crate) root: Root,
+    pub(crate) pool: Vec<P::Page>,
+    pub(crate) backlog: VecDeque<Io<P::Page>>,
+    pub(crate) cache: Cache<P::Page>,
+    pub(crate) fetches: BTreeMap<u32, (Pointer, bool)>,
+    pub(crate) failed: BTreeMap<u32, Error>,
+    pub(crate) space: Space,
+    pub(crate) opening: Option<Opening>,
+    pub(crate) group_wanted: bool,
+    pub(crate) catalog: Catalog,
+    pub(crate) next_id: u64,
+    pub(crate) active: Generation,
+    pub(crate) frozen: Option<Generation>,
+    pub(crate) checkpoint: Option<Checkpoint>,
+    pub(crate) checkpoint_wanted: bool,
+    pub(crate) checkpoint_failures: u32,
+    pub(crate) checkpoint_forced: bool,
+    pub(crate) log: LogWriter,
+    pub(crate) log_in_flight: usize,
+    /// Log blocks from here on are still needed by a root that may be mounted.
+    pub(crate) log_kept: u64,
+    pub(crate) flusher: Flusher,
+    pub(crate) slots: Vec<Option<Slot<P::Page>>>,
+    pub(crate) ready: VecDeque<usize>,
+    pub(crate) completions: VecDeque<Completion<P::Page>>,
+    pub(crate) transactions: BTreeMap<u64, Transaction>,
+    pub(crate) writing: BTreeMap<u64, u32>,
+    pub(crate) collector: Collector,
+    pub(crate) read_only: Option<ReadOnly>,
+    pub(crate) write_errors: u32,
+    pub(crate) events: VecDeque<Event>,
+    pub(crate) stats: Stats,
+    pub(crate) request_count: u64,
+    /// Chain value of the log before the active generation's first block.
+    pub(crate) frozen_tag: u64,
+    pub(crate) commit_root: bool,
+}
+
+/// Whether there is more to do right now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Progress {
+    /// Call again.
+    More,
+    /// Nothing until the device completes something or a request comes.
+    Waiting,
+}
+
+impl<P: BlockPort> Store<P> {
+    /// Does one short piece of work.
+    pub fn poll(&mut self) -> Progress {
+        let mut moved = false;
+        while let Some(io) = self.backlog.pop_front() {
+            match self.port.submit(io) {
+                Ok(()) => moved = true,
+                Err(io) => {
+                    self.backlog.push_front(io);
+                    break;
+                }
+            }
+        }
+        for _ in 0..4 {
+            let Some(done) = self.port.complete() else { break };
+            self.finish_io(done);
+            moved = true;
+        }
+        if let Some(slot) = self.ready.pop_front() {
+            self.step_slot(slot);
+            moved = true;
+        }
+        if self.group_wanted {
+            self.open_group();
+            moved = true;
+        }
+        moved |= self.step_log();
+        moved |= self.step_checkpoint();
+        moved |= self.step_collector();
+        if moved { Progress::More } else { Progress::Waiting }
+    }
+
+    /// The next finished request.
+    pub fn completion(&mut self) -> Option<Completion<P::Page>> {
+        self.completions.pop_front()
+    }
+
+    /// The next thing that management should know.
+    pub fn event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// The device.
+    pub fn port(&mut self) -> &mut P {
+        &mut self.port
+    }
+
+    /// Gives the device back. What was not flushed is lost, as at a power cut; call [`Store::shut_down`] first.
+    pub fn into_port(self) -> P {
+        self.port
+    }
+
+    /// Counters.
+    pub fn stats(&self) -> Stats {
+        self.stats
+    }
+
+    /// Why the store takes no writes, if so.
+    pub fn read_only(&self) -> Option<ReadOnly> {
+        self.read_only
+    }
+
+    pub(crate) fn report(&mut self, event: Event) {
+        // The oldest go first: a store that is read by nobody does not grow.
+        if self.events.len() >= 256 {
+            self.events.pop_front();
+        }
+        self.events.push_back(event);
+    }
+
+    pub(crate) fn become_read_only(&mut self, why: ReadOnly) {
+        if self.read_only.is_none() {
+            self.read_only = Some(why);
+            self.report(Event::BecameReadOnly(why));
+            self.wake(|_| true);
+        }
+    }
+
+    pub(crate) fn send(&mut self, io: Io<P::Page>) {
+        let blocks = io.pages.len() as u64;
+        match io.op {
+            IoOp::Read => self.stats.blocks_read = self.stats.blocks_read.saturating_add(blocks),
+            IoOp::Write => self.stats.blocks_written = self.stats.blocks_written.saturating_add(blocks),
+            IoOp::Flush => self.stats.flushes = self.stats.flushes.saturating_add(1),
+        }
+        if self.backlog.is_empty() {
+            if let Err(io) = self.port.submit(io) {
+                self.backlog.push_back(io);
+            }
+        } else {
+            self.backlog.push_back(io);
+        }
+    }
+
+    fn finish_io(&mut self, done: IoDone<P::Page>) {
+        let rest = done.token & 0x00ff_ffff_ffff_ffff;
+        match done.token >> 56 {
+            KIND_FETCH => self.finish_fetch(rest, done),
+            KIND_SLOT => self.finish_slot_io(rest, done),
+            KIND_LOG => self.finish_log(rest, done),
+            KIND_FLUSH => self.finish_flush(done),
+            KIND_CHECKPOINT => self.finish_checkpoint_io(rest, done),
+            KIND_GROUP => self.finish_group(rest, done),
+            _ => self.pool.extend(done.pages),
+        }
+    }
+
+    /// Counts failed writes; many make the store read-only.
+    pub(crate) fn note_write(&mut self, ok: bool) {
+        self.write_errors = if ok { 0 } else { self.write_errors.saturating_add(1) };
+        if self.write_errors >= WRITE_ERRORS {
+            self.become_read_only(ReadOnly::WritesFailed);
+        }
+    }
+
+    /// Makes slots ready whose wait satisfies `which`.
+    pub(crate) fn wake(&mut self, which: impl Fn(Wait) -> bool) {
+        for (i, slot) in self.slots.iter_mut().enumerate() {
+            if let Some(slot) = slot
+                && slot.wait != Wait::Nothing
+                && slot.wait != Wait::Io
+                && which(slot.wait)
+            {
+                slot.wait = Wait::Nothing;
+                self.ready.push_back(i);
+            }
+        }
+    }
+
+    /// Starts reading a metadata page, unless it is under way.
+    pub(crate) fn fetch(&mut self, pointer: Pointer) -> bool {
+        if self.fetches.contains_key(&pointer.block) {
+            return true;
+        }
+        if pointer.block < 2 || pointer.block >= self.root.blocks {
+            let error = Error::Corrupt { block: pointer.block, expected: pointer.crc, found: 0 };
+            self.failed.insert(pointer.block, error);
+            return true;
+        }
+        let Some(page) = self.pool.pop() else { return false };
+        self.fetches.insert(pointer.block, (pointer, false));
+        let token = token(KIND_FETCH, u64::from(pointer.block));
+        self.send(Io { token, op: IoOp::Read, block: pointer.block, pages: Vec::from([page]) });
+        true
+    }
+
+    fn finish_fetch(&mut self, block: u64, mut done: IoDone<P::Page>) {
+        let block = crate::wire::low32(block);
+        let Some((pointer, second)) = self.fetches.get(&block).copied() else {
+            return self.pool.extend(done.pages);
+        };
+        let Some(page) = done.pages.pop() else { return };
+        let found = self.port.checksum(page.as_ref());
+        if done.result.is_ok() && found == pointer.crc {
+            self.fetches.remove(&block);
+            let evicted = self.cache.insert(block, pointer.crc, page);
+            self.pool.extend(evicted);
+        } else if !second && pointer.copy != 0 {
+            self.fetches.insert(block, (pointer, true));
+            self.report(Event::MetadataCopy { block });
+            let token = token(KIND_FETCH, u64::from(block));
+            return self.send(Io { token, op: IoOp::Read, block: pointer.copy, pages: Vec::from([page]) });
+        } else {
+            self.fetches.remove(&block);
+            self.pool.push(page);
+            let corrupt = Error::Corrupt { block, expected: pointer.crc, found };
+            let error = if done.result.is_err() { Error::Io { block } } else { corrupt };
+            self.report(Event::Corrupt(error));
+            self.failed.insert(block, error);
+        }
+        self.wake(|wait| wait == Wait::Fetch(block));
+    }
+
+    /// Opens the next group for allocation, or starts to. Called between steps only, when nothing is taken out of
+    /// `self`: what is in flight has to be seen and masked.
+    fn open_group(&mut self) {
+        self.group_wanted = false;
+        if self.opening.is_some() {
+            return;
+        }
+        let Some(group) = self.space.next_group() else { return self.wake(|wait| wait == Wait::Space) };
+        let entry = self.space.groups.get(crate::wire::index(u64::from(group))).copied().unwrap_or_default();
+        if entry.fresh {
+            self.space.open(group, None, None);
+            self.mask_open_group();
+            return self.wake(|wait| wait == Wait::Space);
+        }
+        self.opening = Some(Opening { group, pages: [None, None], outstanding: 2 });
+        for (i, slot) in
+            [u32::from(entry.slot), u32::from(entry.slot).saturating_add(2)].into_iter().enumerate()
+        {
+            let block = self.space.geometry.bitmap_block(group, slot);
+            // Two of the spare pages are always left for this: fetches are few and end.
+            let Some(page) = self.pool.pop().or_else(|| self.port.allocate()) else { continue };
+            let token = token(KIND_GROUP, i as u64);
+            self.send(Io { token, op: IoOp::Read, block, pages: Vec::from([page]) });
+        }
+    }
+
+    fn finish_group(&mut self, which: u64, mut done: IoDone<P::Page>) {
+        let Some(opening) = self.opening.as_mut() else { return self.pool.extend(done.pages) };
+        let Some(page) = done.pages.pop() else { return };
+        let bytes = alloc::boxed::Box::new(*page.as_ref());
+        if let Some(slot) = opening.pages.get_mut(crate::wire::index(which)) {
+            *slot = Some(done.result.map(|()| bytes).map_err(|_| ()));
+        }
+        opening.outstanding = opening.outstanding.saturating_sub(1);
+        let ready = opening.outstanding == 0;
+        self.pool.push(page);
+        if ready {
+            self.open_read_group();
+        }
+    }
+
+    fn open_read_group(&mut self) {
+        let Some(Opening { group, pages: [current, before], .. }) = self.opening.take() else { return };
+        let entry = self.space.groups.get(crate::wire::index(u64::from(group))).copied().unwrap_or_default();
+        let Some(Ok(current)) = current.filter(|c| matches!(c, Ok(p) if self.port.checksum(p) == entry.crc))
+        else {
+            self.space.lose(group);
+            self.report(Event::GroupLost { group });
+            return self.wake(|wait| wait == Wait::Space);
+        };
+        // Blocks that became free by the last checkpoint still belong to the older root.
+        let spare_freed = crate::format::bitmap_generation(group, &current) == Some(self.root.generation);
+        let before = before.and_then(Result::ok).filter(|page| {
+            let generation = crate::format::bitmap_generation(group, page);
+            spare_freed && generation.is_some_and(|g| g < self.root.generation)
+        });
+        self.space.open(group, Some(&current), before.as_deref());
+        self.mask_open_group();
+        self.wake(|wait| wait == Wait::Space);
+    }
+
+    fn mask_open_group(&mut self) {
+        let Some((start, len)) = self.space.open_range() else { return };
+        let generations = [Some(&self.active), self.frozen.as_ref()];
+        let attempt = self.checkpoint.as_ref().map(|c| &c.space);
+        let pending = generations.into_iter().flatten().map(|g| &g.space).chain(attempt);
+        let mut runs: Vec<(u32, u32)> =
+            pending.flat_map(|p| p.within(start, len)).map(|(at, n, _)| (at, n)).collect();
+        for slot in self.slots.iter().flatten() {
+            runs.extend_from_slice(&slot.runs);
+        }
+        runs.extend(self.transactions.values().flat_map(Transaction::runs));
+        for (first, len) in runs {
+            self.space.mask(first, len);
+        }
+    }
+
+    /// Applies changes to memory. At run time they go to the log as well (`commit`); at replay they come from it.
+    pub(crate) fn apply(&mut self, record: &Record) {
+        match record {
+            Record::Map { layer, block, first, crcs } => {
+                self.active.taken = self.active.taken.saturating_add(crcs.len() as u64);
+                for ((at, to), crc) in (*block..).zip(*first..).zip(crcs) {
+                    self.active.set(*layer, at, crate::tree::Mapping { block: to, crc: *crc });
+                }
+            }
+            Record::Blank { layer, block, count, mapping } => {
+                let end = block.saturating_add(u64::from(*count));
+                (*block..end).for_each(|at| self.active.set(*layer, at, *mapping));
+            }
+            Record::Clear { layer, chunk, base } => self.active.clear(*layer, *chunk, *base),
+            Record::Absorb { parent, child, chunk } => self.active.absorb(*parent, *child, *chunk),
+            Record::Entry { id, bytes } => {
+                self.collector.look = true;
+                self.catalog.set(*id, bytes.as_deref().and_then(Entry::decode));
+                self.active.records.insert(*id, bytes.clone());
+                self.active.weight = self.active.weight.saturating_add(4);
+                self.next_id = self.next_id.max(id.saturating_add(1));
+            }
+        }
+    }
+
+    /// Logs and applies changes, all or none. `Busy` when the log has no room now.
+    pub(crate) fn commit(&mut self, records: &[Record]) -> Result<(), Error> {
+        let encoded: Vec<Vec<u8>> = records
+            .iter()
+            .map(|record| {
+                let mut out = Vec::new();
+                record.encode(&mut out);
+                out
+            })
+            .collect();
+        let bytes = encoded.iter().map(Vec::len).sum();
+        if !self.log.has_room(bytes) || self.log_is_full() {
+            return Err(Error::Busy);
+        }
+        self.log.append(&encoded);
+        records.iter().for_each(|record| self.apply(record));
+        Ok(())
+    }
+}
