@@ -4,8 +4,11 @@
 //! Called by: the transport; the vmkernel (`VirtioMmio::poll`) when the backend has completions.
 //! Calls: `ports::BlockBackend`. The requests are in [`requests`].
 //! Source: virtio 1.2, 5.2 "Block Device".
+//! After a reset a request that the backend still has goes on: its completion is dropped, but the data of a read may
+//! still land in the guest's RAM (drivers wait for their requests before they reset; a crash kernel keeps to its own RAM).
 //! Concurrency: one lock. Lock order: block half → backend's own locks → interrupt line.
 
+mod parse;
 mod requests;
 #[cfg(test)]
 #[allow(clippy::cast_possible_truncation, reason = "small numbers of a test")]
@@ -14,8 +17,9 @@ mod tests;
 use crate::link::Link;
 use crate::queue::Queue;
 use crate::transport::{CONFIG_BYTES, Device, Progress};
+use parse::Agreed;
 use ports::{BlockBackend, BlockGeometry, GuestMemory, InterruptLine};
-use requests::{Agreed, Requests};
+use requests::Requests;
 use specs::virtio::{blk, device_id};
 use spin::Mutex;
 
@@ -114,8 +118,8 @@ impl<B: BlockBackend, M: GuestMemory, L: InterruptLine> Device<M, L> for Block<B
 
     fn attach(&self, _index: usize, queue: Queue, features: u64) {
         let agreed = Agreed {
-            ranges: features & blk::F_DISCARD != 0,
-            zeroes: features & blk::F_WRITE_ZEROES != 0,
+            discard: features & blk::F_DISCARD != 0,
+            write_zeroes: features & blk::F_WRITE_ZEROES != 0,
             flush: features & blk::F_FLUSH != 0,
         };
         self.requests.lock().attach(queue, agreed);

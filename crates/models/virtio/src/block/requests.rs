@@ -1,6 +1,6 @@
 //! The requests of a block device, from the queue to the backend and back.
 //!
-//! Called by: [`super::Block`], under its lock. Calls: `BlockBackend`, [`Queue`].
+//! Called by: [`super::Block`], under its lock. Calls: [`parse`], `BlockBackend`, [`Queue`].
 //! Source: virtio 1.2, 5.2.6 "Device Operation".
 //! Invariants: a slot per head descriptor, so a head is in flight at most once. A token holds the generation, which
 //! every reset moves on: what completes later is dropped. Without FLUSH agreed the disk is write-through (5.2.6.2): a
@@ -8,8 +8,9 @@
 //! Back-pressure: a request that the backend has no slot for waits in `waiting`, its data in `chain`; the queue is not
 //! popped meanwhile.
 
-use super::{QUEUE_SIZE, RANGE_SECTORS_MAX, SPANS_MAX};
-use crate::chain::{Chain, scatter};
+use super::parse::{Agreed, Parsed, parse};
+use super::{QUEUE_SIZE, SPANS_MAX};
+use crate::chain::Chain;
 use crate::link::Link;
 use crate::queue::{Queue, QueueFault};
 use crate::transport::Progress;
@@ -36,14 +37,6 @@ pub struct BlockCounters {
     pub late: u64,
     /// Times that the backend was full.
     pub full: u64,
-}
-
-/// What the driver agreed to.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Agreed {
-    pub ranges: bool,
-    pub zeroes: bool,
-    pub flush: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -212,83 +205,18 @@ impl<B: BlockBackend> Requests<B> {
             return Err(QueueFault::HeadInFlight);
         }
         let status = self.chain.take_last_byte().ok_or(QueueFault::NoAnswerBuffer)?;
-        let mut answer = Answer { status, data: 0, sectors: 0, is_write: false };
-        match self.parse(memory, serial, &mut answer) {
-            Ok(Some((op, sector))) => self.submit(memory, queue, Request { head, op, sector, answer }),
-            Ok(None) => self.answer(memory, queue, head, answer, Ok(())),
-            Err(error) => self.answer(memory, queue, head, answer, Err(error)),
-        }
-    }
-
-    /// What the chain asks of the backend; `None`: it is done already.
-    fn parse<M: GuestMemory>(
-        &mut self,
-        memory: &M,
-        serial: &[u8],
-        answer: &mut Answer,
-    ) -> Result<Option<(BlockOp, Sector)>, BlockError> {
-        let mut header = [0; blk::HEADER_BYTES];
-        if !self.chain.is_whole() || !self.chain.take_readable(memory, &mut header) {
-            return Err(BlockError::Io);
-        }
-        let [t0, t1, t2, t3, _, _, _, _, s @ ..] = header;
-        let sector = Sector(u64::from_le_bytes(s));
+        let failed = Answer { status, data: 0, sectors: 0, is_write: false };
         let geometry = self.backend.geometry();
-        match u32::from_le_bytes([t0, t1, t2, t3]) {
-            blk::T_IN => {
-                answer.data = self.chain.writable_bytes();
-                answer.sectors = whole_sectors(answer.data)?;
-                within(geometry, sector, answer.sectors)?;
-                Ok(Some((BlockOp::Read, sector)).filter(|_| answer.sectors != 0))
-            }
-            blk::T_OUT => {
-                writable(geometry)?;
-                answer.sectors = whole_sectors(self.chain.readable_bytes())?;
-                answer.is_write = true;
-                within(geometry, sector, answer.sectors)?;
-                Ok(Some((BlockOp::Write, sector)).filter(|_| answer.sectors != 0))
-            }
-            blk::T_FLUSH => Ok(Some((BlockOp::Flush, Sector(0)))),
-            blk::T_GET_ID => {
-                answer.data = scatter(memory, self.chain.writable(), serial);
-                Ok(None)
-            }
-            blk::T_DISCARD if self.agreed.ranges => {
-                let (sector, sectors) = self.range(memory, geometry, 0)?;
-                Ok(Some((BlockOp::Discard { sectors }, sector)))
-            }
-            blk::T_WRITE_ZEROES if self.agreed.zeroes => {
-                let (sector, sectors) = self.range(memory, geometry, blk::RANGE_UNMAP)?;
-                answer.is_write = true;
-                Ok(Some((BlockOp::WriteZeroes { sectors }, sector)))
-            }
-            _ => Err(BlockError::Unsupported),
+        let parsed = match parse(memory, &mut self.chain, geometry, self.agreed, serial) {
+            Ok(parsed) => parsed,
+            Err(error) => return self.answer(memory, queue, head, failed, Err(error)),
+        };
+        let Parsed { ask, data, sectors, is_write } = parsed;
+        let answer = Answer { status, data, sectors, is_write };
+        match ask {
+            Some((op, sector)) => self.submit(memory, queue, Request { head, op, sector, answer }),
+            None => self.answer(memory, queue, head, answer, Ok(())),
         }
-    }
-
-    /// The one range of a discard or write-zeroes.
-    fn range<M: GuestMemory>(
-        &mut self,
-        memory: &M,
-        geometry: BlockGeometry,
-        flags_allowed: u32,
-    ) -> Result<(Sector, u32), BlockError> {
-        writable(geometry)?;
-        let mut raw = [0; blk::RANGE_BYTES];
-        if !self.chain.take_readable(memory, &mut raw) || self.chain.readable_bytes() != 0 {
-            return Err(BlockError::Io);
-        }
-        let [s0, s1, s2, s3, s4, s5, s6, s7, n0, n1, n2, n3, flags @ ..] = raw;
-        if u32::from_le_bytes(flags) & !flags_allowed != 0 {
-            return Err(BlockError::Unsupported);
-        }
-        let sector = Sector(u64::from_le_bytes([s0, s1, s2, s3, s4, s5, s6, s7]));
-        let sectors = u32::from_le_bytes([n0, n1, n2, n3]);
-        if sectors > RANGE_SECTORS_MAX {
-            return Err(BlockError::OutOfRange);
-        }
-        within(geometry, sector, sectors)?;
-        Ok((sector, sectors))
     }
 
     fn submit<M: GuestMemory>(
@@ -423,20 +351,5 @@ impl<B: BlockBackend> Requests<B> {
 
     const fn token(&self, head: u16) -> Token {
         Token(self.generation << HEAD_BITS | head as u32)
-    }
-}
-
-fn whole_sectors(bytes: u32) -> Result<u32, BlockError> {
-    if bytes.is_multiple_of(512) { Ok(bytes / 512) } else { Err(BlockError::Io) }
-}
-
-fn writable(geometry: BlockGeometry) -> Result<(), BlockError> {
-    if geometry.read_only { Err(BlockError::ReadOnly) } else { Ok(()) }
-}
-
-fn within(geometry: BlockGeometry, sector: Sector, sectors: u32) -> Result<(), BlockError> {
-    match sector.0.checked_add(sectors.into()) {
-        Some(end) if end <= geometry.sectors => Ok(()),
-        _ => Err(BlockError::OutOfRange),
     }
 }
