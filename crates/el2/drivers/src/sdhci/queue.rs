@@ -111,6 +111,7 @@ impl Queue {
 
 impl Slot {
     /// Walks the next `bytes` bytes of the data, one call per run of contiguous memory, until `visit` says `false`.
+    #[inline]
     pub fn each_run(&self, bytes: u32, mut visit: impl FnMut(Span) -> bool) {
         let (index, mut offset) = self.cursor;
         let mut left = bytes;

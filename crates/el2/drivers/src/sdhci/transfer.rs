@@ -238,9 +238,11 @@ impl<R: Registers, D: Dma> Sdhci<R, D> {
     fn finish_piece(&mut self, sectors: u32) -> bool {
         self.phase = Phase::Ready;
         let Some(slot) = self.queue.first() else { return false };
-        slot.advance(sectors);
-        if slot.sectors == 0 {
+        // The last piece, which is the only one of most requests, needs no cursor any more.
+        if slot.sectors <= sectors.into() {
             self.queue.finish_first(Ok(()));
+        } else {
+            slot.advance(sectors);
         }
         true
     }
@@ -312,35 +314,61 @@ fn argument_of(card: &Card, sector: u64) -> u32 {
 }
 
 /// Writes descriptors of ADMA2 with 32-bit addresses, 8 bytes each: attributes 15:0, length 31:16, address 63:32.
-#[derive(Default)]
+/// They go to the table sixteen at a time; the last ones wait for [`Self::end`].
 struct Descriptors {
-    bytes: usize,
-    last: [u8; 8],
+    batch: [u64; BATCH],
+    waiting: usize,
+    written: usize,
+}
+
+const BATCH: usize = 16;
+
+impl Default for Descriptors {
+    fn default() -> Self {
+        Self { batch: [0; BATCH], waiting: 0, written: 0 }
+    }
 }
 
 impl Descriptors {
     /// One run of memory; `false` when the device can't be told its address or the table is full.
+    #[inline]
     fn push(&mut self, table: &mut impl DmaBuffer, address: u64, bytes: u32) -> bool {
-        let mut left = bytes;
-        let mut at = address;
+        let (mut at, mut left) = (address, bytes);
         while left > 0 {
             let part = left.min(MAX_RUN);
-            let (Ok(low), true) = (u32::try_from(at), self.bytes < DESCRIPTOR_BYTES) else { return false };
+            if self.waiting == BATCH {
+                self.write(table);
+            }
+            let (Ok(low), true) = (u32::try_from(at), self.written < DESCRIPTOR_BYTES) else { return false };
             let word = u64::from(low) << 32 | u64::from(part) << 16 | u64::from(TRANSFER);
-            self.last = word.to_le_bytes();
-            table.write(self.bytes, &self.last);
-            self.bytes = self.bytes.saturating_add(8);
-            at = at.saturating_add(part.into());
-            left = left.saturating_sub(part);
+            if let Some(next) = self.batch.get_mut(self.waiting) {
+                *next = word;
+            }
+            self.waiting = self.waiting.wrapping_add(1);
+            at = at.wrapping_add(part.into());
+            left = left.wrapping_sub(part);
         }
         true
     }
 
+    fn write(&mut self, table: &mut impl DmaBuffer) {
+        let mut bytes = [0; BATCH * 8];
+        for (into, word) in bytes.chunks_exact_mut(8).zip(self.batch) {
+            into.copy_from_slice(&word.to_le_bytes());
+        }
+        let length = self.waiting.min(BATCH).wrapping_mul(8);
+        table.write(self.written, bytes.get(..length).unwrap_or(&bytes));
+        self.written = self.written.wrapping_add(length);
+        self.waiting = 0;
+    }
+
     /// Marks the last one and hands the table to the device.
     fn end(&mut self, table: &mut impl DmaBuffer) {
-        let word = u64::from_le_bytes(self.last) | u64::from(END);
-        table.write(self.bytes.saturating_sub(8), &word.to_le_bytes());
-        table.to_device(0, self.bytes);
+        if let Some(last) = self.waiting.checked_sub(1).and_then(|last| self.batch.get_mut(last)) {
+            *last |= u64::from(END);
+        }
+        self.write(table);
+        table.to_device(0, self.written);
     }
 }
 
