@@ -10,6 +10,7 @@ pub mod board;
 pub mod console;
 pub mod cpio;
 pub mod machine;
+pub mod scene;
 pub mod serial;
 
 pub use archive::ArchiveBuilder;

@@ -35,6 +35,8 @@ pub struct MachineConfig {
     pub memory_mib: u32,
     /// QEMU's `-cpu`; the boards' own PE is a Cortex-A72.
     pub cpu: String,
+    /// Whether the machine has EL2 (`virt` only).
+    pub virtualization: bool,
     /// Count instructions: one a nanosecond of virtual time, waiting costs no wall time.
     pub icount: bool,
     /// The flat image that the machine enters.
@@ -63,6 +65,7 @@ impl MachineConfig {
             cpus: board.default_cpus(),
             memory_mib: board.default_memory_mib(),
             cpu: String::from("cortex-a72"),
+            virtualization: true,
             icount: false,
             image: image.to_owned(),
             archive: None,
@@ -110,7 +113,8 @@ impl MachineConfig {
             Board::VirtGicv2 => 2,
             Board::VirtGicv3 => 3,
         };
-        line.add(["-M", &format!("virt,virtualization=on,gic-version={gic}"), "-cpu", &self.cpu]);
+        let el2 = if self.virtualization { "on" } else { "off" };
+        line.add(["-M", &format!("virt,virtualization={el2},gic-version={gic}"), "-cpu", &self.cpu]);
         line.add(["-smp", &self.cpus.to_string(), "-m", &format!("{}M", self.memory_mib)]);
         line.add(["-global", "virtio-mmio.force-legacy=false", "-serial", "chardev:console"]);
         line.add(["-device", "virtio-rng-device"]);

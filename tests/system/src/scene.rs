@@ -1,0 +1,158 @@
+//! A scene: a board, guests, and what they are expected to say. The tests read like the scene they set.
+
+use crate::archive::{host_disk, image_disk, nic, vm};
+use crate::machine::HostDisk;
+use crate::{ArchiveBuilder, Artifacts, Board, Machine, MachineConfig, console};
+use anyhow::{Context, Result};
+use api::host::{ConsoleMode, Vm};
+use std::fs;
+use std::time::Duration;
+
+/// Tells a hung guest from a slow machine; nothing is asserted about time.
+pub const BOOT: Duration = Duration::from_secs(420);
+/// The same for the answer to a command.
+pub const ANSWER: Duration = Duration::from_secs(120);
+
+/// A host and its guests, not yet started.
+pub struct Scene {
+    at: Artifacts,
+    name: String,
+    /// The machine, for what the methods do not say.
+    pub config: MachineConfig,
+    /// Its boot archive.
+    pub archive: ArchiveBuilder,
+}
+
+/// A scene on `board`; `name` (the test's) is the name of its log.
+pub fn on(board: Board, name: &str) -> Scene {
+    let at = Artifacts::here();
+    let name = format!("{name}-{board}");
+    let mut config = MachineConfig::new(board, &at.image(), &at.run().join(format!("{name}.log")));
+    config.append = String::from("bramble.exit");
+    if board == Board::Raspi4b {
+        config.tree = Some(at.pi4_tree());
+    } else {
+        config.memory_mib = 2048;
+    }
+    let mut archive = ArchiveBuilder::new();
+    archive.document.host.console = ConsoleMode::Merged;
+    Scene { at, name, config, archive }
+}
+
+impl Scene {
+    /// One stream at a time on the serial line, as people have it; needed to type into a guest.
+    pub fn menu(mut self) -> Self {
+        self.archive.document.host.console = ConsoleMode::Menu;
+        self
+    }
+
+    /// Another number of PEs.
+    pub fn cpus(mut self, cpus: u32) -> Self {
+        self.config.cpus = cpus;
+        self
+    }
+
+    /// More or less memory.
+    pub fn memory_mib(mut self, size: u32) -> Self {
+        self.config.memory_mib = size;
+        self
+    }
+
+    /// Another PE than the boards' own Cortex-A72.
+    pub fn cpu(mut self, cpu: &str) -> Self {
+        self.config.cpu = cpu.to_owned();
+        self
+    }
+
+    /// A network card of the host.
+    pub fn uplink(mut self) -> Self {
+        self.config.uplink = true;
+        self
+    }
+
+    /// A VM that boots the test guest with these behaviours.
+    pub fn test_guest(self, name: &str, vcpus: u8, behaviours: &str) -> Result<Self> {
+        let mut guest = vm(name, vcpus, 64);
+        guest.boot.kernel = Some(String::from("test-guest"));
+        guest.boot.command_line = Some(format!("bramble.test={behaviours}"));
+        let path = self.at.test_guest("test-guest");
+        self.vm(guest, &[("test-guest", path)])
+    }
+
+    /// A VM with the small Debian guest: log in as root.
+    pub fn small(self, name: &str) -> Result<Self> {
+        let mut guest = vm(name, 2, 256);
+        guest.boot.kernel = Some(String::from("cloud-kernel"));
+        guest.boot.initrd = Some(String::from("small-initrd"));
+        guest.boot.command_line = Some(format!("console=ttyAMA0 hostname={name}"));
+        guest.nics.push(nic());
+        let files = ["cloud-kernel", "small-initrd"].map(|file| (file, self.at.guest(file)));
+        self.vm(guest, &files)
+    }
+
+    /// A VM with a whole Debian, its disk the host's where the board has one, else in RAM: log in as root.
+    pub fn debian(mut self, name: &str) -> Result<Self> {
+        let mut guest = vm(name, 2, 512);
+        guest.boot.kernel = Some(String::from("debian-kernel"));
+        guest.boot.initrd = Some(String::from("debian-initrd"));
+        guest.boot.command_line = Some(format!("console=ttyAMA0 root=/dev/vda systemd.hostname={name}"));
+        guest.nics.push(nic());
+        let mut files: Vec<_> =
+            ["debian-kernel", "debian-initrd"].map(|file| (file, self.at.guest(file))).into();
+        let root = self.at.guest("debian-root.img");
+        if self.config.board.has_virtio() {
+            guest.disks.push(host_disk(name));
+            self.config.disks.push(HostDisk { path: root, serial: name.to_owned(), snapshot: true });
+        } else {
+            guest.disks.push(image_disk("debian-root.img", false));
+            files.push(("debian-root.img", root));
+        }
+        self.vm(guest, &files)
+    }
+
+    /// Any VM, with the files that it names.
+    pub fn vm(mut self, vm: Vm, files: &[(&str, std::path::PathBuf)]) -> Result<Self> {
+        for (name, path) in files {
+            self.archive.file(name, path)?;
+        }
+        self.archive.vm(vm);
+        Ok(self)
+    }
+
+    /// Starts the machine.
+    pub fn start(mut self) -> Result<Machine> {
+        fs::create_dir_all(self.at.run())?;
+        let path = self.at.run().join(format!("{}.cpio", self.name));
+        self.archive.write(&path)?;
+        self.config.archive = Some(path);
+        Machine::start(&self.config)
+    }
+}
+
+/// Chooses the guest on the console's menu and logs in as root, who needs no password.
+pub fn log_in(machine: &mut Machine, guest: &str) -> Result<()> {
+    console::select(machine, guest)?;
+    machine.expect("login:", BOOT)?;
+    machine.send("root\r")?;
+    machine.expect("#", ANSWER).context("no shell after the login")?;
+    // Answers must not be mistaken for the echo of questions.
+    shell(machine, "stty -echo")?;
+    Ok(())
+}
+
+/// Runs a command in the shell of the selected guest and returns what it said.
+pub fn shell(machine: &mut Machine, command: &str) -> Result<String> {
+    machine.send(&format!("{command}; echo status-$?-\r"))?;
+    // With an echo the text of the command comes first: `$?` in it is no number.
+    let said = machine.expect_match("the end of the command", ANSWER, |text| {
+        let from = text
+            .match_indices("status-")
+            .find(|(at, _)| text[at + 7..].starts_with(|c: char| c.is_ascii_digit()))?
+            .0;
+        text[from + 7..].find('-').map(|length| from + 7 + length + 1)
+    });
+    let said = said.with_context(|| format!("{command}: no answer"))?;
+    let (text, status) = said.rsplit_once("status-").unwrap_or((&said, ""));
+    anyhow::ensure!(status == "0-", "{command}: exit status {status}\n{text}");
+    Ok(text.to_owned())
+}
