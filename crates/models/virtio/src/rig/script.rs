@@ -10,7 +10,7 @@ use crate::queue::{Placement, Queue};
 use crate::{Block, Net, VirtioMmio};
 use ports::fake::FakeLine;
 use ports::{Frame, GuestMemory, Offload, Width};
-use specs::virtio::{feature, mmio, net};
+use specs::virtio::{Descriptor, feature, mmio, net};
 use specs::{Ipa, IpaRange};
 
 /// RAM of the guest: small, so that addresses hit.
@@ -132,7 +132,7 @@ pub fn network(script: &[u8]) {
     let guest = Guest::new(RAM_BYTES);
     let line = FakeLine::default();
     let far = VirtioMmio::new(Net::new([2, 0, 0, 0, 0, 2], 1500, Wire::default()), &guest.memory, &line);
-    bring_up(&far, (net::F_MRG_RXBUF | net::F_GUEST_CSUM) * u64::from(kind & 1));
+    bring_up(&guest, &far, (net::F_MRG_RXBUF | net::F_GUEST_CSUM) * u64::from(kind & 1));
     let near = VirtioMmio::new(Net::new([2, 0, 0, 0, 0, 1], 1500, &far), &guest.memory, &guest.line);
     run(&guest, &near, kind & 4 != 0, script, |value| {
         let bytes = u64::from(value) * 16 + 14;
@@ -163,7 +163,7 @@ fn run<'a, D: Dev<'a>>(
     if hostile {
         guest.memory.make_hostile(7);
     }
-    bring_up(device, u64::MAX);
+    bring_up(guest, device, u64::MAX);
     while let Some(op) = script.byte() {
         match (op % 8, script.bytes::<4>()) {
             (0, Some([word, v0, v1, v2])) => {
@@ -171,11 +171,28 @@ fn run<'a, D: Dev<'a>>(
                 let _ = device.write(u64::from(word) * 4, Width::W32, value.into());
             }
             (1, Some([word, ..])) => drop(device.read(u64::from(word) * 2, Width::W32)),
-            (2, Some(features)) => bring_up(device, u64::from(u32::from_le_bytes(features))),
+            (2, Some(features)) => bring_up(guest, device, u64::from(u32::from_le_bytes(features))),
             (3, Some([index, ..])) => {
                 let _ = device.write(mmio::QUEUE_NOTIFY, Width::W32, u64::from(index % 3));
             }
             (4, Some([value, ..])) => event(value),
+            (5, Some([place, flags, next, index])) => {
+                let Some([at, len]) = script.bytes() else { break };
+                describe(
+                    guest,
+                    place,
+                    Descriptor {
+                        addr: RAM.0 + 0x8000 + u64::from(at) * 16,
+                        len: u32::from(len) * 16 + u32::from(index & 1),
+                        flags: u16::from(flags % 8),
+                        next: u16::from(next % 20),
+                    },
+                );
+            }
+            (6, Some([place, head, ..])) => {
+                offer(guest, place, head);
+                let _ = device.write(mmio::QUEUE_NOTIFY, Width::W32, u64::from(place & 1));
+            }
             (_, Some([low, high, b0, b1])) => {
                 let at = Ipa(RAM.0 + u64::from(u16::from_le_bytes([low, high]) & 0xfffe));
                 guest.memory.write(at, &[b0, b1]).unwrap();
@@ -189,12 +206,31 @@ fn run<'a, D: Dev<'a>>(
     assert!(!guest.line.high.get());
 }
 
+/// Where a part of a queue lies that [`bring_up`] laid.
+fn part(place: u8, offset: u64) -> Ipa {
+    Ipa(QUEUES_AT + u64::from(place & 1) * 0x3000 + offset)
+}
+
+fn describe(guest: &Guest, place: u8, descriptor: Descriptor) {
+    let at = part(place, u64::from(place / 2 % 16) * 16);
+    guest.memory.write(at, &descriptor.to_bytes()).unwrap();
+}
+
+/// Puts a head into the available ring, and moves the index on.
+fn offer(guest: &Guest, place: u8, head: u8) {
+    let index = guest.memory.load_acquire(part(place, 0x1002)).unwrap();
+    let element = part(place, 0x1004 + u64::from(index % 16) * 2);
+    guest.memory.write(element, &u16::from(head % 17).to_le_bytes()).unwrap();
+    guest.memory.store_release(part(place, 0x1002), index.wrapping_add(1)).unwrap();
+}
+
 /// Resets and brings the device up with those of `features` that it offers, its queues at known places.
-fn bring_up<'a, D: Dev<'a>>(device: &Slot<'a, D>, features: u64) {
+fn bring_up<'a, D: Dev<'a>>(guest: &Guest, device: &Slot<'a, D>, features: u64) {
     let features = super::offered(device) & features;
     assert!(super::negotiate(device, features));
     for (index, size) in (0_u32..).zip(queue_sizes::<D>()) {
         let at = QUEUES_AT + u64::from(index) * 0x3000;
+        guest.memory.write(Ipa(at + 0x1000), &[0; 64]).unwrap();
         super::write(device, mmio::QUEUE_SEL, index);
         super::write(device, mmio::QUEUE_NUM, size.into());
         for (low, offset) in
