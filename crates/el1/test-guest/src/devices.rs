@@ -2,7 +2,7 @@
 //!
 //! PL011 (DDI 0183) 3.3; PL031 (DDI 0224) 3.3; PL061 (DDI 0190) 3.3. PrimeCell identification: the last 0x20 bytes.
 
-use crate::harness::{Outcome, Report, spin_until};
+use crate::harness::{Outcome, Report, sleep_at_most};
 use crate::virq::Line;
 use crate::{ensure, ensure_eq, interrupts};
 use alloc::format;
@@ -91,7 +91,7 @@ fn alarm(device: Device, boot: &'static Boot) -> Outcome {
     }));
     clock.write32(MATCH, clock.read32(DATA) + 1);
     clock.write32(MASK, 1);
-    let came = spin_until(4_000_000, || line.count() != before);
+    let came = sleep_at_most(4_000_000, || line.count() != before);
     clock.write32(MASK, 0);
     interrupts::set_hook(None);
     line.set(offset::ICENABLER);

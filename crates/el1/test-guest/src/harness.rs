@@ -4,7 +4,9 @@
 
 use core::fmt::Arguments;
 use el1::println;
-use el1::registers::{cntfrq_el0, cntvct_el0, mask_interrupts, unmask_interrupts, wfi};
+use el1::registers::{
+    cntfrq_el0, cntv_ctl_el0, cntv_cval_el0, cntvct_el0, isb, mask_interrupts, unmask_interrupts, wfi,
+};
 
 /// Counts results and prints them.
 #[derive(Default)]
@@ -76,6 +78,26 @@ pub fn spin_until(microseconds: u64, condition: impl Fn() -> bool) -> bool {
         if cntvct_el0::read() > end {
             return condition();
         }
+    }
+    true
+}
+
+/// Sleeps with WFI, looking once a millisecond, until `condition` holds; false where `microseconds` pass before.
+/// For long waits: an idle PE costs nothing where instructions are counted. Uses the virtual timer, but takes none.
+pub fn sleep_at_most(microseconds: u64, condition: impl Fn() -> bool) -> bool {
+    let end = cntvct_el0::read() + ticks(microseconds);
+    while !condition() {
+        if cntvct_el0::read() > end {
+            return condition();
+        }
+        mask_interrupts();
+        cntv_cval_el0::write(cntvct_el0::read() + ticks(1000));
+        cntv_ctl_el0::write(1);
+        isb();
+        wfi();
+        cntv_ctl_el0::write(2);
+        isb();
+        unmask_interrupts();
     }
     true
 }

@@ -18,7 +18,7 @@ const TEST: u32 = 5;
 /// What vCPU 1 is asked to send back to vCPU 0.
 const ECHO: u32 = 6;
 const CROSS: u32 = 7;
-const ROUNDS: u32 = 500;
+const ROUNDS: u32 = 100;
 
 static ROUND: [AtomicU32; 2] = [const { AtomicU32::new(0) }; 2];
 static CROSSED: AtomicBool = AtomicBool::new(false);
