@@ -166,14 +166,14 @@ mod tests {
 
     proptest! {
         #![proptest_config(ProptestConfig {
-            cases: if cfg!(miri) { 2 } else { 500 },
+            cases: if cfg!(miri) { 1 } else { 500 },
             failure_persistence: None,
             ..ProptestConfig::default()
         })]
 
         #[test]
         fn nothing_that_a_guest_does_panics(
-            script in prop::collection::vec(any::<u8>(), 0..if cfg!(miri) { 300 } else { 4000 })
+            script in prop::collection::vec(any::<u8>(), 0..if cfg!(miri) { 200 } else { 4000 })
         ) {
             super::run(&script);
         }

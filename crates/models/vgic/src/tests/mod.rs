@@ -271,6 +271,24 @@ both! {
         assert!(!vgic.deliverable(ME, &lrs, 0xff), "active");
     }
 
+    fn an_spi_made_active_after_its_end_stays_active(vgic, lrs) {
+        let write = |register| vgic.gicd_write(ME, register + 4, Width::W32, 1 << 16);
+        write(gicd::ISPENDR);
+        vgic.flush(ME, &mut lrs);
+        assert_eq!(lrs.guest().acknowledge(), Some((48, 0)));
+        lrs.guest().end(48);
+        // The list register still stands for it.
+        write(gicd::ISACTIVER);
+        vgic.flush(ME, &mut lrs);
+        assert_eq!(vgic.gicd_read(ME, gicd::ISACTIVER + 4, Width::W32), 1 << 16);
+        write(gicd::ISPENDR);
+        vgic.flush(ME, &mut lrs);
+        assert_eq!(lrs.guest().acknowledge(), None);
+        write(gicd::ICACTIVER);
+        vgic.flush(ME, &mut lrs);
+        assert_eq!(lrs.guest().acknowledge(), Some((48, 0)));
+    }
+
     fn an_spi_moves_with_its_route(vgic, lrs) {
         let mut others = lrs.with_same();
         vgic.set_line(Line::Shared(SPI), true);

@@ -14,7 +14,7 @@ use crate::{Line, Version, Vgic};
 
 const ROUNDS: u32 = if cfg!(miri) { 2 } else { 200 };
 /// A post that is lost ends the test after so many looks.
-const PATIENCE: u32 = if cfg!(miri) { 20_000 } else { 20_000_000 };
+const PATIENCE: u32 = if cfg!(miri) { 20_000 } else { 300_000 };
 
 /// What the owner acknowledged, by INTID and source.
 struct Seen([[AtomicU32; 8]; 64]);

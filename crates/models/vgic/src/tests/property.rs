@@ -403,12 +403,12 @@ fn run<L: Fake>(version: Version, (count, split): (usize, bool), steps: &[Step])
     }
 }
 
-const STEPS: usize = if cfg!(miri) { 30 } else { 150 };
+const STEPS: usize = if cfg!(miri) { 20 } else { 150 };
 
 /// PROPTEST_CASES asks for more, for a long run.
 fn config() -> ProptestConfig {
     let asked = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok());
-    let cases = if cfg!(miri) { 2 } else { asked.unwrap_or(300) };
+    let cases = if cfg!(miri) { 1 } else { asked.unwrap_or(300) };
     ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
 }
 
