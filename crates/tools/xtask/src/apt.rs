@@ -103,6 +103,20 @@ impl Arm64 {
         }
     }
 
+    /// Downloads and unpacks `packages` with everything that they depend on; returns a folder for each.
+    pub fn closure_unpacked(&self, packages: &[&str]) -> Result<Vec<PathBuf>> {
+        let mut folders = Vec::new();
+        for file in self.closure(packages)? {
+            let name = file.file_stem().context("a package without a name")?;
+            let to = self.folder.join("unpacked").join(name);
+            if !to.is_dir() {
+                unpack(&file, &to)?;
+            }
+            folders.push(to);
+        }
+        Ok(folders)
+    }
+
     /// Unpacks one package (not what it depends on); returns the folder.
     pub fn unpacked(&self, package: &str) -> Result<PathBuf> {
         let policy = quiet(self.apt("apt-cache").args(["show", "--no-all-versions", package]))?;
@@ -136,7 +150,9 @@ impl Arm64 {
 
 /// Unpacks a package file into a folder that appears only when it is whole.
 fn unpack(deb: &Path, to: &Path) -> Result<()> {
-    let partial = to.with_extension("partial");
+    let mut partial = to.as_os_str().to_owned();
+    partial.push(".partial");
+    let partial = PathBuf::from(partial);
     if partial.exists() {
         fs::remove_dir_all(&partial)?;
     }

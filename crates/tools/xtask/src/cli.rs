@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::bench::{self, BenchOptions};
 use crate::guests::Guests;
 use crate::test::{self, TestOptions};
 use crate::{build, install, up};
@@ -29,6 +30,8 @@ enum Command {
     },
     /// Run every test of the project.
     Test(TestOptions),
+    /// Measure path lengths in instructions, beside KVM and Xen.
+    Bench(BenchOptions),
     /// Build the image and the test guests.
     Build {
         /// Print what was built as JSON.
@@ -87,6 +90,7 @@ pub fn run() -> Result<ExitCode> {
         Command::Up(options) => up::up(&at, &options),
         Command::Console { name } => up::attach(&at, name.as_deref()).map(|()| ExitCode::SUCCESS),
         Command::Test(options) => test::test(&at, &options),
+        Command::Bench(options) => bench::bench(&at, &options),
         Command::Build { json } => {
             let guests = build::test_guests(&at)?;
             let image = build::image(&at)?;

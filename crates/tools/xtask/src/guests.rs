@@ -5,6 +5,7 @@
 mod debian;
 mod initramfs;
 mod kernel;
+mod peers;
 mod small;
 
 use crate::apt::Arm64;
@@ -12,7 +13,7 @@ use crate::run::step;
 use anyhow::{Context, Result};
 use api::host::Boot;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use system::archive::{host_disk, image_disk, nic, vm};
 use system::{ArchiveBuilder, Artifacts, HostDisk};
 
@@ -57,6 +58,21 @@ impl<'a> Guests<'a> {
         self.file("debian-root.img", |to| {
             debian::root(&self.packages, &self.at.guest("cloud-kernel"), &cloud, to)
         })
+    }
+
+    /// The suite's Xen.
+    pub fn xen(&self) -> Result<PathBuf> {
+        self.file("xen", |to| peers::copy_xen(&self.packages, to))?;
+        Ok(self.at.guest("xen"))
+    }
+
+    /// A host with KVM, as an initramfs for the cloud kernel. It has the test guest of now in it, so it is made anew.
+    pub fn kvm_host(&self) -> Result<PathBuf> {
+        self.small()?;
+        let kernel = kernel::Kernel::of(&self.packages, "linux-image-cloud-arm64")?;
+        let to = self.at.guest("kvm-initrd");
+        peers::make_kvm_host(&self.packages, &kernel, &self.at.test_guest("test-guest"), &to)?;
+        Ok(to)
     }
 
     /// Adds a small guest to `archive`.

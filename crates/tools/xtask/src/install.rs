@@ -21,6 +21,15 @@ pub type Need = (&'static str, &'static str);
 pub const FOR_UP: &[Need] =
     &[("mke2fs", "e2fsprogs"), ("fakeroot", "fakeroot"), ("depmod", "kmod"), ("xz", "xz-utils")];
 
+/// What `bench` needs to measure the peers.
+pub const FOR_PEERS: &[Need] = &[
+    ("mke2fs", "e2fsprogs"),
+    ("fakeroot", "fakeroot"),
+    ("depmod", "kmod"),
+    ("xz", "xz-utils"),
+    ("dtc", "device-tree-compiler"),
+];
+
 /// Installs QEMU and `needs` where they are missing.
 pub fn ensure(at: &Artifacts, needs: &[Need]) -> Result<()> {
     let present = |program: &str| {

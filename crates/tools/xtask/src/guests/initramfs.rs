@@ -43,6 +43,20 @@ impl Initramfs {
         Ok(self)
     }
 
+    /// Adds folders, each after the one that it lies in.
+    pub fn folders(mut self, names: &[&str]) -> Result<Self> {
+        for name in names {
+            self.cpio.directory(name)?;
+        }
+        Ok(self)
+    }
+
+    /// Adds a program or library.
+    pub fn bytes(mut self, name: &str, content: &[u8]) -> Result<Self> {
+        self.cpio.file(name, 0o755, content)?;
+        Ok(self)
+    }
+
     /// Adds a file.
     pub fn file(mut self, name: &str, text: &str) -> Result<Self> {
         self.cpio.file(name, 0o644, text.as_bytes())?;

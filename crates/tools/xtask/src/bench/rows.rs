@@ -1,0 +1,96 @@
+//! The rows of the table and their targets.
+
+use super::Figures;
+use serde_json::json;
+use std::collections::BTreeMap;
+
+/// Operation, its target, and its target on a GICv2.
+const OPERATIONS: [(&str, Option<f64>, Option<f64>); 16] = [
+    ("hvc_psci_version", Some(110.0), Some(110.0)),
+    ("hvc_unknown_4b000000", None, None),
+    ("sysreg_id_aa64pfr0", Some(120.0), Some(120.0)),
+    ("sysreg_id_aa64mmfr0", None, None),
+    ("gicd_typer_read", Some(165.0), Some(165.0)),
+    ("gicr_typer_read", Some(200.0), None),
+    ("gicd_isenabler1_write", Some(190.0), Some(190.0)),
+    ("eoi_spurious", None, None),
+    ("uart_flag_read", Some(165.0), Some(165.0)),
+    ("console_byte", Some(360.0), Some(360.0)),
+    ("self_sgi_to_eoi", Some(330.0), Some(400.0)),
+    ("vtimer_latency_spin", Some(140.0), Some(140.0)),
+    ("vtimer_latency_wfi", Some(150.0), Some(150.0)),
+    ("vcpu_pingpong_wfi_roundtrip", Some(1700.0), Some(1700.0)),
+    ("ram_first_touch_4k", Some(10.0), Some(10.0)),
+    ("ram_second_touch_4k", None, None),
+];
+
+/// Rows of their own: name, unit, target.
+const SINGLE: [(&str, &str, f64); 7] = [
+    ("vtimer_latency_wfi@switched", "instructions", 450.0),
+    ("vcpu_pingpong_wfi_roundtrip@2pe", "instructions", 1300.0),
+    ("ram_first_touch_4k@empty", "instructions", 230.0),
+    ("image", "KiB", 2000.0 * 1000.0 / 1024.0),
+    ("el2_memory_4pe_2gib", "KiB", 16.0 * 1024.0),
+    ("entry_to_guest", "ms", 10.0),
+    ("entry_to_guest_debian", "ms", 60.0),
+];
+
+struct Row {
+    name: String,
+    unit: &'static str,
+    target: Option<f64>,
+}
+
+fn rows() -> Vec<Row> {
+    let mut rows = Vec::new();
+    for (name, target, on_gicv2) in OPERATIONS {
+        rows.push(Row { name: name.to_owned(), unit: "instructions", target });
+        rows.push(Row { name: format!("{name}@gicv2"), unit: "instructions", target: on_gicv2 });
+    }
+    rows.extend(SINGLE.map(|(name, unit, target)| Row { name: name.to_owned(), unit, target: Some(target) }));
+    rows
+}
+
+/// Prints the table; every row is better when lower.
+pub fn print(bramble: &Figures, peers: &BTreeMap<&str, Figures>, as_json: bool) {
+    let has = |row: &Row| {
+        bramble.contains_key(&row.name) || peers.values().any(|peer| peer.contains_key(&row.name))
+    };
+    let rows: Vec<Row> = rows().into_iter().filter(has).collect();
+    if as_json {
+        let rows: Vec<_> = rows.iter().map(|row| as_value(row, bramble, peers)).collect();
+        println!("{}", json!({ "rows": rows }));
+        return;
+    }
+    let head: String = peers.keys().map(|name| format!("{name:>10}")).collect();
+    println!("{:<36} {:>10} {:>9}    {head}  unit", "operation", "Bramble", "target");
+    for row in &rows {
+        let ours = bramble.get(&row.name).copied();
+        let mark = match (ours, row.target) {
+            (Some(ours), Some(target)) if ours > target => " !",
+            _ => "  ",
+        };
+        let others: String = peers.values().map(|peer| cell(peer.get(&row.name).copied(), 10)).collect();
+        println!("{:<36} {} {}{mark}  {others}  {}", row.name, cell(ours, 10), cell(row.target, 9), row.unit);
+    }
+    println!("! marks what misses its target. Lower is better everywhere.");
+}
+
+fn cell(value: Option<f64>, width: usize) -> String {
+    let text = value
+        .map_or_else(|| String::from("–"), |value| format!("{value:.1}").trim_end_matches(".0").to_owned());
+    format!("{text:>width$}")
+}
+
+fn as_value(row: &Row, bramble: &Figures, peers: &BTreeMap<&str, Figures>) -> serde_json::Value {
+    let others: BTreeMap<&str, Option<f64>> =
+        peers.iter().map(|(name, peer)| (*name, peer.get(&row.name).copied())).collect();
+    json!({
+        "name": row.name,
+        "unit": row.unit,
+        "bramble": bramble.get(&row.name),
+        "target": row.target,
+        "better": "lower",
+        "peers": others,
+    })
+}
