@@ -6,7 +6,6 @@
 //! parts, so that no call takes long.
 
 #[cfg(test)]
-#[allow(clippy::cast_possible_truncation, reason = "small numbers of a test")]
 mod tests;
 
 use crate::chain::{Chain, scatter};

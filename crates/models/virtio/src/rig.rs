@@ -119,6 +119,14 @@ impl Guest {
 pub trait Dev<'a>: Device<&'a FakeMemory, &'a FakeLine> {}
 impl<'a, D: Device<&'a FakeMemory, &'a FakeLine>> Dev<'a> for D {}
 
+/// `len` bytes that differ from place to place and from seed to seed (by blocks, for Miri's sake).
+pub fn pattern(len: usize, seed: u8) -> Vec<u8> {
+    let unit: Vec<u8> = (0..=250).map(|at: u8| at.wrapping_mul(7).wrapping_add(seed)).collect();
+    let mut bytes = unit.repeat(len / unit.len() + 1);
+    bytes.truncate(len);
+    bytes
+}
+
 /// A size for each of the device's queues.
 fn queue_sizes<'a, D: Dev<'a>>() -> impl Iterator<Item = u16> {
     (0..D::QUEUES).map(|_| 16.min(D::QUEUE_SIZE_MAX))

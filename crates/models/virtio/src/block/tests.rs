@@ -64,7 +64,7 @@ const ALL: u64 =
     blk::F_FLUSH | blk::F_DISCARD | blk::F_WRITE_ZEROES | feature::EVENT_IDX | feature::INDIRECT_DESC;
 
 fn pattern(sectors: usize, seed: u8) -> Vec<u8> {
-    (0..sectors * 512).map(|at| seed.wrapping_add((at % 251) as u8)).collect()
+    rig::pattern(sectors * 512, seed)
 }
 
 #[test]
@@ -170,7 +170,7 @@ fn discard_and_write_zeroes() {
     let disk = bench.disk.0.borrow();
     for (at, sector) in disk.cached.chunks(512).enumerate() {
         let expected = [2, 3].contains(&at).then_some(0xdd).or((at == 8).then_some(0)).unwrap_or(1);
-        assert!(sector.iter().all(|byte| *byte == expected), "sector {at}");
+        assert_eq!(sector, [expected; 512], "sector {at}");
     }
 }
 
@@ -196,7 +196,7 @@ fn a_read_only_disk_refuses_writes_only() {
     let sector = pattern(1, 3);
     assert_eq!(bench.call(&mut queue, blk::T_OUT, 0, Some(guest.readable(&sector))).0, blk::S_IOERR);
     assert_eq!(bench.call(&mut queue, blk::T_IN, 0, Some(guest.writable(512))).0, blk::S_OK);
-    assert!(bench.disk.0.borrow().cached.iter().all(|byte| *byte == 0));
+    assert_eq!(bench.disk.0.borrow().cached, [0; SECTORS * 512]);
 }
 
 #[test]

@@ -2,7 +2,6 @@ use super::*;
 use crate::rig::{self, Guest, Queue, Slot};
 use ports::fake::FakeSink;
 use specs::virtio::{feature, mmio, status};
-use std::vec::Vec;
 
 type Device<'a> = Slot<'a, Console<FakeSink>>;
 
@@ -23,7 +22,7 @@ fn output_reaches_the_sink_whatever_its_framing() {
     let guest = Guest::new(1 << 20);
     let device = device(&guest);
     let (_, mut transmit) = up(&guest, &device);
-    let text: Vec<u8> = (0..1000).map(|at| (at % 253) as u8).collect();
+    let text = rig::pattern(1000, 0);
     rig::send(&device, 1, &mut transmit, &[guest.readable(&text[..1]), guest.readable(&text[1..700])]);
     rig::send(&device, 1, &mut transmit, &[guest.readable(&text[700..])]);
     assert_eq!(*device.device().sink.0.borrow(), text);
@@ -35,7 +34,7 @@ fn a_long_output_is_worked_off_in_parts() {
     let guest = Guest::new(1 << 20);
     let device = device(&guest);
     let (_, mut transmit) = up(&guest, &device);
-    let text: Vec<u8> = (0..40_000).map(|at| (at % 251) as u8).collect();
+    let text = rig::pattern(40_000, 0);
     transmit.submit(&[guest.readable(&text)]).unwrap();
     assert!(transmit.publish());
     assert_eq!(device.write(mmio::QUEUE_NOTIFY, ports::Width::W32, 1), Progress::More);

@@ -53,7 +53,7 @@ fn send<'a, S: FrameSink>(
 }
 
 fn bytes(len: usize) -> Vec<u8> {
-    (0..len).map(|at| (at * 7 % 251) as u8).collect()
+    rig::pattern(len, 0)
 }
 
 /// Takes all that was received: header and frame of each.

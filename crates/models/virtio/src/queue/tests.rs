@@ -71,7 +71,7 @@ fn submit(guest: &Guest, driver: &mut rig::Queue<'_>, shape: &Shape, seed: u8) -
     let mut segments = Vec::new();
     let mut readable = Vec::new();
     for len in &shape.readable {
-        let bytes: Vec<u8> = (0..*len).map(|at| seed.wrapping_add((at % 253) as u8)).collect();
+        let bytes = rig::pattern(*len, seed);
         segments.push(guest.readable(&bytes));
         readable.extend(bytes);
     }
