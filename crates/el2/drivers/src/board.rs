@@ -69,8 +69,8 @@ pub enum GicNode {
     V3 {
         /// Distributor.
         gicd: PaRange,
-        /// First Redistributor region.
-        gicr: PaRange,
+        /// The Redistributor regions.
+        gicr: [Option<PaRange>; 2],
     },
 }
 
@@ -236,7 +236,10 @@ impl Board {
         match compatible {
             "arm,gic-v3" => {
                 if let (Some(gicd), Some(gicr)) = (bus.reg(node, 0), bus.reg(node, 1)) {
-                    self.gic = Some(GicNode::V3 { gicd, gicr });
+                    // How many entries are regions; what follows them is GICC, GICH and GICV.
+                    let two = number(node, "#redistributor-regions").is_some_and(|regions| regions >= 2);
+                    let second = if two { bus.reg(node, 2) } else { None };
+                    self.gic = Some(GicNode::V3 { gicd, gicr: [Some(gicr), second] });
                 }
             }
             "arm,gic-400" | "arm,cortex-a15-gic" => {
@@ -436,7 +439,7 @@ mod tests {
         assert_eq!(board.pes[1], PeNode { mpidr: 1, start: Some(StartMethod::Psci) });
         let gicd = PaRange { start: Pa(0x0800_0000), bytes: 0x1_0000 };
         let gicr = PaRange { start: Pa(0x080a_0000), bytes: 0xf6_0000 };
-        assert_eq!(board.gic, Some(GicNode::V3 { gicd, gicr }));
+        assert_eq!(board.gic, Some(GicNode::V3 { gicd, gicr: [Some(gicr), None] }));
         assert_eq!(board.uart.unwrap().intid, Some(33));
         assert!(board.psci_by_smc);
         assert_eq!(board.seed.len(), 32);

@@ -73,7 +73,9 @@ pub fn start(node: Option<GicNode>) -> Result<(), &'static str> {
         }
         Some(GicNode::V3 { gicd, gicr }) => {
             map(gicd)?;
-            map(gicr)?;
+            for region in gicr.into_iter().flatten() {
+                map(region)?;
+            }
             v3::start(gicd.start, gicr);
             IS_V3.store(true, Ordering::Relaxed);
         }

@@ -186,6 +186,10 @@ struct Mailbox([AtomicU64; 16]);
 static MAILBOX: Mailbox = Mailbox([const { AtomicU64::new(0) }; 16]);
 const UP: usize = 9;
 
+/// How long a PE may take to come up: generous, since an emulated one may wait for its turn; one that never comes costs
+/// this much at boot.
+const PATIENCE_SECONDS: u64 = 10;
+
 fn start_one<K: Kernel>(host: &'static K::Host, node: &PeNode, id: PeId, psci_by_smc: bool) -> bool {
     let Some(method) = node.start else { return false };
     let [ttbr, mair, tcr, sctlr] = mmu::registers();
@@ -215,7 +219,7 @@ fn start_one<K: Kernel>(host: &'static K::Host, node: &PeNode, id: PeId, psci_by
         StartMethod::Psci => return false,
         StartMethod::SpinTable(at) => crate::boot::release(at, entry),
     }
-    let deadline = crate::regs::counter() + crate::regs::counter_hz() / 2;
+    let deadline = crate::regs::counter() + PATIENCE_SECONDS * crate::regs::counter_hz();
     while MAILBOX.0[UP].load(Ordering::Acquire) == 0 {
         if crate::regs::counter() > deadline {
             return false;

@@ -34,6 +34,7 @@ pub struct Host {
     pes: Box<[PeShared]>,
     no_pe: PeShared,
     up: AtomicU16,
+    entered: AtomicU16,
     next_vm: AtomicU32,
     vmids: Mutex<[u64; 4]>,
     /// The switch.
@@ -73,6 +74,7 @@ impl Host {
             pes: (0..MAX_PES).map(|_| PeShared::default()).collect(),
             no_pe: PeShared::default(),
             up: AtomicU16::new(0),
+            entered: AtomicU16::new(0),
             next_vm: AtomicU32::new(1),
             // VMID 0 is the host's own, before the first guest.
             vmids: Mutex::new([1, 0, 0, 0]),
@@ -104,6 +106,13 @@ impl Host {
     /// One more PE runs.
     pub fn count_pe(&self) {
         self.up.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// One more PE enters a guest for the first time.
+    pub fn count_entry(&self) {
+        if self.entered.fetch_add(1, Ordering::Relaxed).saturating_add(1) == self.pes_up() {
+            crate::log!(self.console, "every PE has entered a guest: {}", self.pes_up());
+        }
     }
 
     /// PEs that run.

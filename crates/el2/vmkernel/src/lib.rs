@@ -69,7 +69,9 @@ impl Kernel for VmKernel {
     }
 
     fn wait(pe: &mut Pe) -> Loaded {
-        pe::next(pe, None)
+        let first = pe::next(pe, None);
+        pe.state.host.count_entry();
+        first
     }
 
     #[inline(always)]

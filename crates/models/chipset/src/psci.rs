@@ -220,11 +220,12 @@ impl Psci {
 
     fn cpu_on(&self, target: u64, entry: Ipa, context: u64) -> Outcome {
         let Some((target, cell)) = self.target(target) else { return error(Error::InvalidParameters) };
+        let (off, pending) = (PowerState::Off as u8, PowerState::Pending as u8);
         let in_code = self.code.iter().any(|range| range.offset_of(entry).is_some());
-        if !in_code || !entry.is_aligned(4) {
+        // Who is on already is told so whatever the entry is, as by KVM and QEMU.
+        if cell.load(Ordering::Relaxed) == off && (!in_code || !entry.is_aligned(4)) {
             return error(Error::InvalidAddress);
         }
-        let (off, pending) = (PowerState::Off as u8, PowerState::Pending as u8);
         match cell.compare_exchange(off, pending, Ordering::Relaxed, Ordering::Relaxed) {
             Ok(_) => Outcome::Start { target, entry, context },
             Err(now) if now == pending => error(Error::OnPending),

@@ -7,8 +7,8 @@ use drivers::board::PaRange;
 use specs::Pa;
 
 static GICD: AtomicU64 = AtomicU64::new(0);
-static GICR_START: AtomicU64 = AtomicU64::new(0);
-static GICR_END: AtomicU64 = AtomicU64::new(0);
+/// First address and end of each Redistributor region.
+static GICR: [[AtomicU64; 2]; 2] = [const { [const { AtomicU64::new(0) }; 2] }; 2];
 
 const FRAME: u64 = 0x2_0000;
 
@@ -27,10 +27,12 @@ fn get(at: u64) -> u32 {
     unsafe { load32(at) }
 }
 
-pub(super) fn start(gicd: Pa, gicr: PaRange) {
+pub(super) fn start(gicd: Pa, gicr: [Option<PaRange>; 2]) {
     GICD.store(gicd.0, Ordering::Relaxed);
-    GICR_START.store(gicr.start.0, Ordering::Relaxed);
-    GICR_END.store(gicr.end().0, Ordering::Relaxed);
+    for (slot, region) in GICR.iter().zip(gicr.into_iter().flatten()) {
+        slot[0].store(region.start.0, Ordering::Relaxed);
+        slot[1].store(region.end().0, Ordering::Relaxed);
+    }
     let lines = (get(gicd.0 + 4) & 31) + 1;
     set(gicd.0, 1 << 4);
     for word in 1..u64::from(lines.min(31)) {
@@ -49,11 +51,21 @@ pub(super) fn start(gicd: Pa, gicr: PaRange) {
 fn redistributor() -> u64 {
     let id = mpidr();
     let affinity = (id >> 32 & 0xff) << 24 | id & 0xff_ffff;
-    let (mut at, end) = (GICR_START.load(Ordering::Relaxed), GICR_END.load(Ordering::Relaxed));
+    for [start, end] in &GICR {
+        let (start, end) = (start.load(Ordering::Relaxed), end.load(Ordering::Relaxed));
+        if let Some(found) = redistributor_in(start, end, affinity) {
+            return found;
+        }
+    }
+    panic!("GICv3: no Redistributor for PE with MPIDR {id:#x}");
+}
+
+fn redistributor_in(start: u64, end: u64, affinity: u64) -> Option<u64> {
+    let mut at = start;
     while at + FRAME <= end {
         let typer = u64::from(get(at + 8)) | u64::from(get(at + 12)) << 32;
         if typer >> 32 == affinity {
-            return at;
+            return Some(at);
         }
         // VLPIS: two more frames each.
         at += if typer >> 1 & 1 != 0 { 2 * FRAME } else { FRAME };
@@ -61,7 +73,7 @@ fn redistributor() -> u64 {
             break;
         }
     }
-    panic!("GICv3: no Redistributor for PE with MPIDR {id:#x} in {:#x}", GICR_START.load(Ordering::Relaxed));
+    None
 }
 
 pub(super) fn start_pe() -> u64 {
