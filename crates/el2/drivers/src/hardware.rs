@@ -38,6 +38,7 @@ pub struct DeviceAddress(pub u64);
 ///
 /// The PE's view and the device's view differ until a transfer: after writing call [`DmaBuffer::to_device`] before the
 /// device is told; before reading what the device wrote call [`DmaBuffer::from_device`].
+/// A copy of two bytes at an even offset is a single access: ring indices change while they are read.
 #[allow(clippy::wrong_self_convention, reason = "named after the transfers of rule two-views")]
 pub trait DmaBuffer {
     /// Length in bytes.
