@@ -34,6 +34,7 @@ const LSR_PLACE: u32 = 1 << 5;
 const CNTL_ENABLE: u32 = 3;
 
 /// A mini UART.
+#[derive(Debug)]
 pub struct MiniUart<R> {
     registers: R,
 }

@@ -40,6 +40,7 @@ impl Speed {
 }
 
 /// A PL011.
+#[derive(Debug)]
 pub struct Pl011<R> {
     registers: R,
 }

@@ -1,61 +1,58 @@
-//! The UART behind the line: PL011 or the Pi's mini UART.
+//! The UART behind the line: PL011 or the Pi's mini UART, as the device tree says.
 
 use drivers::board::{UartKind, UartNode};
-use drivers::hardware::Registers;
+use drivers::mini_uart::MiniUart;
+use drivers::pl011::Pl011;
+use drivers::serial::Received;
 use el2::DeviceRegisters;
 
 /// Loads that a character may wait for the FIFO: about a character at 115,200 baud.
 const PATIENCE: u32 = 20_000;
 
-/// A UART that firmware has set up.
+/// The host's serial line.
 #[derive(Debug)]
-pub struct Serial {
-    kind: UartKind,
-    registers: DeviceRegisters,
+pub struct Serial(Uart);
+
+#[derive(Debug)]
+enum Uart {
+    Pl011(Pl011<DeviceRegisters>),
+    Mini(MiniUart<DeviceRegisters>),
 }
 
 impl Serial {
-    /// Maps it.
+    /// Maps it and takes it over, at the speed that firmware has set.
     pub fn new(node: UartNode) -> Option<Self> {
-        let serial = Self { kind: node.kind, registers: DeviceRegisters::map(node.registers)? };
-        if serial.kind == UartKind::Pl011 {
-            serial.registers.write32(0x30, 0x301); // CR: UARTEN, TXE, RXE
-        }
-        Some(serial)
+        let registers = DeviceRegisters::map(node.registers)?;
+        Some(Self(match node.kind {
+            UartKind::Pl011 => Uart::Pl011(Pl011::new(registers, None)),
+            UartKind::MiniUart => Uart::Mini(MiniUart::new(registers)),
+        }))
     }
 
-    fn can_put(&self) -> bool {
-        match self.kind {
-            UartKind::Pl011 => self.registers.read32(0x18) & 1 << 5 == 0,
-            UartKind::MiniUart => self.registers.read32(0x14) & 1 << 5 != 0,
+    fn uart(&self) -> &dyn drivers::serial::Serial {
+        match &self.0 {
+            Uart::Pl011(uart) => uart,
+            Uart::Mini(uart) => uart,
         }
     }
 
-    /// Sends bytes; a character that the hardware does not take in time is dropped.
+    /// Sends bytes; what the hardware does not take in time is dropped.
     pub fn put(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            let mut left = PATIENCE;
-            while !self.can_put() && left > 0 {
-                left = left.saturating_sub(1);
-            }
-            self.registers.write32(0, u32::from(*byte));
-        }
+        self.uart().put_patiently(bytes, PATIENCE);
     }
 
     /// A byte that was received.
     pub fn get(&mut self) -> Option<u8> {
-        let empty = match self.kind {
-            UartKind::Pl011 => self.registers.read32(0x18) & 1 << 4 != 0,
-            UartKind::MiniUart => self.registers.read32(0x14) & 1 == 0,
-        };
-        (!empty).then(|| (self.registers.read32(0) & 0xff) as u8)
+        loop {
+            match self.uart().receive()? {
+                Received::Byte(byte) | Received::AfterLoss(byte) => return Some(byte),
+                Received::Broken => {}
+            }
+        }
     }
 
     /// Asks for an interrupt when bytes come.
     pub fn listen(&mut self) {
-        match self.kind {
-            UartKind::Pl011 => self.registers.write32(0x38, 1 << 4 | 1 << 6), // IMSC: RXIM, RTIM
-            UartKind::MiniUart => self.registers.write32(0x04, 1),            // IER: receive
-        }
+        self.uart().enable_receive_interrupt();
     }
 }
