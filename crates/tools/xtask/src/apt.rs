@@ -177,14 +177,23 @@ fn file_name(package: &str, version: &str, architecture: &str) -> String {
 /// The code name of the machine's Debian.
 pub fn debian_suite() -> Result<String> {
     let text = fs::read_to_string("/etc/os-release").context("no /etc/os-release: which Linux is this?")?;
-    let field =
-        |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).map(|v| v.trim_matches('"'));
-    match (field("ID="), field("VERSION_CODENAME=")) {
+    match (os_field(&text, "ID"), os_field(&text, "VERSION_CODENAME")) {
         (Some("debian"), Some(suite)) => Ok(suite.to_owned()),
         _ => bail!(
             "the guests are made from the machine's Debian sources; this machine is not a Debian release"
         ),
     }
+}
+
+/// Its number.
+pub fn debian_version() -> Result<String> {
+    let text = fs::read_to_string("/etc/os-release").context("no /etc/os-release: which Linux is this?")?;
+    os_field(&text, "VERSION_ID").map(str::to_owned).context("this Debian has no number")
+}
+
+fn os_field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    let lines = text.lines().filter_map(|line| line.split_once('='));
+    lines.into_iter().find(|(field, _)| *field == name).map(|(_, value)| value.trim_matches('"'))
 }
 
 #[cfg(test)]

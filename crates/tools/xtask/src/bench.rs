@@ -34,7 +34,7 @@ pub type Figures = BTreeMap<String, f64>;
 
 /// Measures and prints the table.
 pub fn bench(at: &Artifacts, options: &BenchOptions) -> Result<ExitCode> {
-    install::ensure(at, if options.ours { install::FOR_UP } else { install::FOR_PEERS })?;
+    install::ensure(at, if options.ours { &[] } else { install::FOR_PEERS })?;
     build::test_guests(at)?;
     build::image(at)?;
     let guests = Guests::open(at)?;

@@ -100,10 +100,10 @@ pub fn run() -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Guests => {
-            install::ensure(&at, install::FOR_UP)?;
+            install::ensure(&at, install::FOR_TEST)?;
             let guests = Guests::open(&at)?;
             guests.small()?;
-            guests.debian()?;
+            guests.firmware()?;
             guests.pi4_tree()?;
             Ok(ExitCode::SUCCESS)
         }

@@ -3,12 +3,14 @@
 //! Every file is made once; delete `target/bramble/guests` to have them made anew.
 
 mod debian;
+mod firmware;
 mod initramfs;
 mod kernel;
 mod peers;
 mod small;
 
 use crate::apt::Arm64;
+pub use crate::apt::debian_version;
 use crate::run::step;
 use anyhow::{Context, Result};
 use api::host::Boot;
@@ -58,6 +60,17 @@ impl<'a> Guests<'a> {
         self.file("debian-root.img", |to| {
             debian::root(&self.packages, &self.at.guest("cloud-kernel"), &cloud, to)
         })
+    }
+
+    /// Guests that bring their own firmware: `edk2.fd`, `u-boot.bin`, `installer.iso`, `installed.img`.
+    pub fn firmware(&self) -> Result<()> {
+        self.debian()?;
+        self.file("edk2.fd", |to| firmware::copy_edk2(&self.packages, to))?;
+        self.file("u-boot.bin", |to| firmware::copy_u_boot(&self.packages, to))?;
+        self.file("installer.iso", |to| firmware::make_installer(&self.packages, to))?;
+        let kernel = kernel::Kernel::of(&self.packages, "linux-image-arm64")?;
+        let root = self.at.guest("debian-root.img");
+        self.file("installed.img", |to| firmware::make_installed_disk(&self.packages, &kernel, &root, to))
     }
 
     /// The suite's Xen.

@@ -18,25 +18,28 @@ const BACKPORTS: &str = "/etc/apt/sources.list.d/bramble-backports.sources";
 pub type Need = (&'static str, &'static str);
 
 /// What `up` needs beside QEMU.
-pub const FOR_UP: &[Need] =
+const FOR_UP: &[Need] =
     &[("mke2fs", "e2fsprogs"), ("fakeroot", "fakeroot"), ("depmod", "kmod"), ("xz", "xz-utils")];
 
-/// What `bench` needs to measure the peers.
-pub const FOR_PEERS: &[Need] = &[
-    ("mke2fs", "e2fsprogs"),
-    ("fakeroot", "fakeroot"),
-    ("depmod", "kmod"),
-    ("xz", "xz-utils"),
-    ("dtc", "device-tree-compiler"),
+/// What `bench` needs beside that to measure the peers.
+pub const FOR_PEERS: &[Need] = &[("dtc", "device-tree-compiler")];
+
+/// What `test` needs beside that: the makers of the disks that firmware boots from, and a linker for fuzz targets.
+pub const FOR_TEST: &[Need] = &[
+    ("grub-mkrescue", "grub-common"),
+    ("xorriso", "xorriso"),
+    ("mformat", "mtools"),
+    ("sfdisk", "fdisk"),
+    ("g++", "g++"),
 ];
 
-/// Installs QEMU and `needs` where they are missing.
-pub fn ensure(at: &Artifacts, needs: &[Need]) -> Result<()> {
+/// Installs QEMU, what `up` needs, and `more`, where they are missing.
+pub fn ensure(at: &Artifacts, more: &[Need]) -> Result<()> {
     let present = |program: &str| {
         has(program) || ["/usr/sbin", "/sbin"].iter().any(|folder| Path::new(folder).join(program).is_file())
     };
     let missing: Vec<&str> =
-        needs.iter().filter(|(program, _)| !present(program)).map(|need| need.1).collect();
+        FOR_UP.iter().chain(more).filter(|(program, _)| !present(program)).map(|need| need.1).collect();
     let qemu = qemu_major()?;
     if missing.is_empty() && qemu.is_some_and(|major| major >= QEMU_WANTED) {
         return Ok(());

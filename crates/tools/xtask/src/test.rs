@@ -58,6 +58,7 @@ pub fn test(at: &Artifacts, options: &TestOptions) -> Result<ExitCode> {
     for name in &options.only {
         anyhow::ensure!(stages::ALL.iter().any(|stage| stage.name == name), "no stage {name:?}, see --list");
     }
+    install::ensure(at, install::FOR_TEST)?;
     let mut run = Run { at, options, tally: Tally::default() };
     for stage in stages::ALL {
         if options.only.is_empty() || options.only.iter().any(|name| name == stage.name) {
@@ -94,10 +95,6 @@ impl Run<'_> {
     /// Counts one piece of work that succeeds or not.
     fn work(&mut self, name: &str, work: impl FnOnce() -> Result<()>) {
         self.check(name, || work().map(|()| Vec::new()));
-    }
-
-    fn ensure_qemu(&self) -> Result<()> {
-        install::ensure(self.at, install::FOR_UP)
     }
 
     fn cargo(&self) -> std::process::Command {

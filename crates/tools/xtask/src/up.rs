@@ -22,7 +22,7 @@ pub fn up(at: &Artifacts, options: &UpOptions) -> Result<ExitCode> {
     let cpus = options.cpus.unwrap_or(board.default_cpus());
     let memory_mib = options.memory.unwrap_or(board.default_memory_mib());
     board.admit(cpus, memory_mib)?;
-    install::ensure(at, install::FOR_UP)?;
+    install::ensure(at, &[])?;
     let image = build::image(at)?;
     let guests = Guests::open(at)?;
     let (archive, disks) = vms(&guests, options)?;

@@ -172,13 +172,12 @@ fn miri_target(root: &Path) -> std::path::PathBuf {
 }
 
 fn system_tests(run: &mut Run<'_>) -> Result<()> {
-    run.ensure_qemu()?;
     if !run.at.image().is_file() {
         bail!("there is no image: the stage `image` makes it");
     }
     let guests = Guests::open(run.at)?;
     guests.small()?;
-    guests.debian()?;
+    guests.firmware()?;
     guests.pi4_tree()?;
     let mut cargo = run.cargo();
     cargo.args(["test", "--quiet", "--no-fail-fast", "--package", "system", "--features", "qemu", "--tests"]);

@@ -20,7 +20,8 @@ rm -f /usr/sbin/policy-rc.d /configure
 passwd -d root
 echo debian >/etc/hostname
 printf '127.0.0.1 localhost\n::1 localhost\n' >/etc/hosts
-printf '/dev/vda / ext4 defaults 0 1\n' >/etc/fstab
+# The initramfs mounts the root for writing, on whichever device it is.
+: >/etc/fstab
 printf '[Match]\nType=ether\n\n[Network]\nDHCP=ipv4\nLinkLocalAddressing=yes\n' >/etc/systemd/network/10-ethernet.network
 systemctl enable systemd-networkd.service serial-getty@ttyAMA0.service
 # Waits for a network that an isolated guest never gets; timers that only wear the disk.
