@@ -7,7 +7,7 @@
 use crate::context::Context;
 use crate::gic::{self, VirtualState};
 use crate::pe::Pe;
-use crate::regs::{read, write};
+use crate::regs::{instruction, read, write};
 use crate::vectors;
 use alloc::boxed::Box;
 use core::marker::PhantomData;
@@ -239,6 +239,20 @@ impl<K: Kernel> Loaded<K> {
     #[inline(always)]
     pub fn fault_ipa(&self) -> u64 {
         (read!("hpfar_el2") & 0xfff_ffff_fff0) << 8 | read!("far_el2") & 0xfff
+    }
+
+    /// IPA of a stage-2 permission fault, for which HPFAR_EL2 holds nothing (but on a stage-1 walk): the guest's own
+    /// translation of the address is asked again. None where it has changed meanwhile: the access is to be tried again.
+    ///
+    /// Source: Arm ARM (DDI 0487), D24.2 HPFAR_EL2; AT S1E1R, PAR_EL1.
+    #[cold]
+    pub fn permission_fault_ipa(&self) -> Option<u64> {
+        let par = read!("par_el1");
+        instruction!("at s1e1r", read!("far_el2"));
+        instruction!("isb");
+        let translated = read!("par_el1");
+        write!("par_el1", par);
+        (translated & 1 == 0).then(|| translated & 0xf_ffff_ffff_f000 | read!("far_el2") & 0xfff)
     }
 
     /// Virtual address of the exit's fault.

@@ -15,13 +15,23 @@ use specs::Ipa;
 const ISV: u64 = 1 << 24;
 /// ISS.S1PTW: the fault is of a stage-1 walk.
 const S1PTW: u64 = 1 << 7;
+/// ISS.DFSC without the level.
+const STATUS_CLASS: u64 = 0x3c;
+/// A permission fault, at whatever level.
+const PERMISSION_FAULT: u64 = 0x0c;
 /// Status code of a synchronous external abort, not on a walk.
 const EXTERNAL_ABORT: u64 = 0x10;
 
 /// A data abort.
 #[inline(never)]
 pub fn data(pe: &mut Pe, mut vcpu: Loaded, syndrome: u64) -> Loaded {
-    let ipa = Ipa(vcpu.fault_ipa());
+    let mut ipa = Ipa(vcpu.fault_ipa());
+    if syndrome & (STATUS_CLASS | S1PTW) == PERMISSION_FAULT {
+        match vcpu.permission_fault_ipa() {
+            Some(translated) => ipa = Ipa(translated),
+            None => return leave(pe, vcpu),
+        }
+    }
     if vcpu.vm.plan.ram.offset_of(ipa).is_some() {
         return touch(pe, vcpu, ipa);
     }
