@@ -473,7 +473,7 @@ proptest! {
             open.push((head, status, expected));
             check(&bench, &mut queue, &mut open);
         }
-        for _ in 0..500 {
+        for _ in 0..if cfg!(miri) { 60 } else { 500 } {
             if !bench.disk.0.borrow().in_flight.is_empty() {
                 bench.disk.finish(0);
             }
