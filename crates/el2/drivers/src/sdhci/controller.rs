@@ -11,7 +11,7 @@ use crate::hardware::Registers;
 /// Blocks that one call moves through the data port, so that it ends soon (4 KiB).
 const PORT_BLOCKS: u32 = 8;
 
-/// What is particular about a controller. Data, found by `compatible` (`crate::probe`).
+/// What is particular about a controller. Data, found by `compatible` (`crate::probe`); none is QEMU's `sdhci-pci`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Quirks {
     /// There is no card-detect line: a card is there when it answers (`broken-cd` of the Pi).
@@ -22,6 +22,15 @@ pub struct Quirks {
     pub no_high_speed_bit: bool,
     /// Power and signal voltage are switched by the board, not by Power Control.
     pub board_power: bool,
+}
+
+impl Quirks {
+    /// The BCM2711's EMMC2: the card slot of a Pi 4.
+    pub const EMMC2: Self =
+        Self { no_card_detect: true, no_capabilities: false, no_high_speed_bit: false, board_power: true };
+    /// The BCM2835's Arasan: Wi-Fi on a Pi 4, the card in QEMU.
+    pub const ARASAN: Self =
+        Self { no_card_detect: true, no_capabilities: true, no_high_speed_bit: true, board_power: false };
 }
 
 /// What a controller can do.
@@ -80,6 +89,8 @@ pub struct Controller<R> {
     pub abilities: Abilities,
     /// Host Control 1 and Power Control as last written.
     control: u32,
+    /// Signal Enable as last written.
+    signals: u32,
     flight: Option<Flight>,
 }
 
@@ -106,7 +117,7 @@ impl<R: Registers> Controller<R> {
                 .filter(|hz| *hz >= 1_000_000)
                 .unwrap_or(megahertz.saturating_mul(1_000_000)),
         };
-        Self { registers, quirks, abilities, control: 0, flight: None }
+        Self { registers, quirks, abilities, control: 0, signals: 0, flight: None }
     }
 
     /// Starts Software Reset For All.
@@ -129,15 +140,28 @@ impl<R: Registers> Controller<R> {
         self.registers.read32(reg::CLOCK) & (clock::RESET_ALL | clock::RESET_LINES) == 0
     }
 
-    /// After a reset: which interrupts are seen, and which are raised. Command Complete raises none: commands without
-    /// data are short and polled by a timer, and a transfer then costs one interrupt, not two.
+    /// After a reset: which interrupts are seen.
     pub fn enable_interrupts(&mut self) {
-        let port = if self.abilities.adma2 { 0 } else { status::READ_READY | status::WRITE_READY };
         let detect = if self.quirks.no_card_detect { 0 } else { status::INSERTED | status::REMOVED };
-        let signalled = status::TRANSFER | status::ERRORS | port | detect;
+        self.signals = status::TRANSFER | status::ERRORS | self.port_signals() | detect;
         self.registers.write32(reg::STATUS, u32::MAX);
-        self.registers.write32(reg::STATUS_ENABLE, signalled | status::COMMAND);
-        self.registers.write32(reg::SIGNAL_ENABLE, signalled);
+        self.registers.write32(reg::STATUS_ENABLE, self.signals | status::COMMAND);
+        self.registers.write32(reg::SIGNAL_ENABLE, self.signals);
+    }
+
+    const fn port_signals(&self) -> u32 {
+        if self.abilities.adma2 { 0 } else { status::READ_READY | status::WRITE_READY }
+    }
+
+    /// Command Complete raises an interrupt only for a command that moves no data: a transfer then costs one
+    /// interrupt, not two.
+    fn signal_command(&mut self, signalled: bool) {
+        let signals =
+            if signalled { self.signals | status::COMMAND } else { self.signals & !status::COMMAND };
+        if signals != self.signals {
+            self.signals = signals;
+            self.registers.write32(reg::SIGNAL_ENABLE, signals);
+        }
     }
 
     /// Bus power at 3.3 V, 1-bit bus, default speed, ADMA2 chosen where it is there.
@@ -231,11 +255,6 @@ impl<R: Registers> Controller<R> {
         self.flight.is_some()
     }
 
-    /// Whether what is in flight ends with an interrupt, so that no timer must ask.
-    pub fn will_interrupt(&self) -> bool {
-        self.flight.is_some_and(|flight| flight.command.uses_data_lines())
-    }
-
     /// Issues a command; `descriptors` is where ADMA2 begins.
     pub fn issue(&mut self, command: Command, descriptors: u32) -> Result<(), Fault> {
         let inhibit = if command.uses_data_lines() && command.index != 12 {
@@ -255,6 +274,7 @@ impl<R: Registers> Controller<R> {
             }
             self.registers.write32(reg::BLOCK, u32::from(data.blocks) << 16 | u32::from(data.block_bytes));
         }
+        self.signal_command(!command.uses_data_lines());
         self.registers.write32(reg::ARGUMENT, command.argument);
         self.registers.write32(reg::COMMAND, command.word(self.abilities.adma2));
         self.flight = Some(Flight { command, answered: false, blocks: 0 });

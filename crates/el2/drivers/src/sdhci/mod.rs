@@ -192,13 +192,20 @@ impl<R: Registers, D: Dma> Sdhci<R, D> {
         })
     }
 
-    /// Goes on. Returns when to call again at the latest; `None`: on the next interrupt or submission.
+    /// Goes on. Returns when to call again at the latest; `None`: on the next interrupt or submission. While requests
+    /// wait, something is in flight when it returns, whose end raises an interrupt.
     pub fn poll(&mut self, now: u64) -> Option<u64> {
         self.moved = 0;
         for _ in 0..STEPS_PER_POLL {
-            if self.moved >= SECTORS_PER_POLL || !self.step(now) {
-                return if self.moved >= SECTORS_PER_POLL { Some(now) } else { self.deadline(now) };
+            if self.moved >= SECTORS_PER_POLL {
+                break;
             }
+            if !self.step(now) {
+                return self.deadline(now);
+            }
+        }
+        if self.phase == Phase::Ready {
+            self.start_next(now);
         }
         Some(now)
     }
@@ -313,13 +320,12 @@ impl<R: Registers, D: Dma> Sdhci<R, D> {
         self.queue.finish_first(Err(error));
     }
 
-    /// What ends without an interrupt is asked about after 50 µs, and then the more seldom the longer it takes.
+    /// What comes without an interrupt is asked about after 50 µs, and then the more seldom the longer it takes.
     fn deadline(&self, now: u64) -> Option<u64> {
         let since = self.since.unwrap_or(now);
         let soon = now.saturating_add(self.ticks(50).max(now.saturating_sub(since) / 4));
         if self.controller.is_busy() {
-            let limit = since.saturating_add(self.limit).saturating_add(1);
-            return Some(if self.controller.will_interrupt() { limit } else { limit.min(soon) });
+            return Some(since.saturating_add(self.limit).saturating_add(1));
         }
         match self.phase {
             Phase::BringUp { .. } | Phase::Recovering { .. } => Some(soon.max(self.not_before)),

@@ -11,10 +11,8 @@ use std::rc::Rc;
 use std::vec;
 use std::vec::Vec;
 
-const PI: Quirks =
-    Quirks { no_card_detect: true, no_capabilities: false, no_high_speed_bit: false, board_power: true };
-const ARASAN: Quirks =
-    Quirks { no_card_detect: true, no_capabilities: true, no_high_speed_bit: true, board_power: false };
+const PI: Quirks = Quirks::EMMC2;
+const ARASAN: Quirks = Quirks::ARASAN;
 /// Where tests keep data that devices reach, and data that they don't.
 const NEAR: usize = 0x10_0000;
 const FAR: usize = 0x20_0000;
