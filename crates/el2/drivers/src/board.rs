@@ -94,6 +94,20 @@ pub struct UartNode {
     pub intid: Option<u32>,
 }
 
+/// What a device sees of memory (Devicetree Specification 0.4, 2.3.9 "dma-ranges").
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DmaWindow {
+    /// Device address of PA 0, wrapping.
+    pub offset: u64,
+    /// First physical address that it does not reach.
+    pub limit: Pa,
+}
+
+impl DmaWindow {
+    /// Everything, one to one.
+    pub const ALL: Self = Self { offset: 0, limit: Pa(u64::MAX) };
+}
+
 /// Any other device that a host driver may take.
 #[derive(Clone, Debug)]
 pub struct DeviceNode {
@@ -103,6 +117,8 @@ pub struct DeviceNode {
     pub registers: PaRange,
     /// Its interrupt.
     pub intid: Option<u32>,
+    /// What it sees of memory.
+    pub dma: DmaWindow,
 }
 
 /// A whole board.
@@ -228,7 +244,7 @@ impl Board {
         if let (Some(first), Some(registers)) = (strings(node, "compatible").next(), bus.reg(node, 0))
             && let Ok(compatible) = String::try_from(first)
         {
-            let _ = self.devices.push(DeviceNode { compatible, registers, intid: intid(node) });
+            let _ = self.devices.push(DeviceNode { compatible, registers, intid: intid(node), dma: bus.dma });
         }
     }
 
@@ -300,20 +316,23 @@ struct Bus {
     size_cells: usize,
     /// (child address, physical address, bytes); none means one to one.
     windows: Option<Vec<(u64, u64, u64), 4>>,
+    /// What its devices see of memory.
+    dma: DmaWindow,
 }
 
 impl Bus {
     fn root(root: FdtNode<'_>) -> Self {
         let (address_cells, size_cells) = own_cells(root);
-        Self { address_cells, size_cells, windows: None }
+        Self { address_cells, size_cells, windows: None, dma: DmaWindow::ALL }
     }
 
     fn below(&self, node: FdtNode<'_>) -> Self {
         let (address_cells, size_cells) = own_cells(node);
         let entry = address_cells.saturating_add(self.address_cells).saturating_add(size_cells);
+        let dma = self.dma_below(node, address_cells, size_cells);
         let has_ranges = node.property("ranges").is_some_and(|ranges| !ranges.value().is_empty());
         if !has_ranges {
-            return Self { address_cells, size_cells, windows: self.windows.clone() };
+            return Self { address_cells, size_cells, windows: self.windows.clone(), dma };
         }
         let mut windows = Vec::new();
         for index in 0..4 {
@@ -329,7 +348,24 @@ impl Bus {
             let Some(physical) = self.translate(parent) else { continue };
             let _ = windows.push((child, physical, bytes));
         }
-        Self { address_cells, size_cells, windows: Some(windows) }
+        Self { address_cells, size_cells, windows: Some(windows), dma }
+    }
+
+    /// The window of the first `dma-ranges` entry that begins at PA 0; a bus without one sees what its parent sees.
+    fn dma_below(&self, node: FdtNode<'_>, address_cells: usize, size_cells: usize) -> DmaWindow {
+        let parent_at = address_cells;
+        let bytes_at = parent_at.saturating_add(self.address_cells);
+        let (Some(child), Some(parent), Some(bytes)) = (
+            cells(node, "dma-ranges", 0, address_cells),
+            cells(node, "dma-ranges", parent_at, self.address_cells),
+            cells(node, "dma-ranges", bytes_at, size_cells),
+        ) else {
+            return self.dma;
+        };
+        // In the parent's addresses, PA 0 is at its own offset.
+        let offset = child.wrapping_sub(parent).wrapping_add(self.dma.offset);
+        let end = parent.wrapping_sub(self.dma.offset).saturating_add(bytes);
+        DmaWindow { offset, limit: Pa(end.min(self.dma.limit.0)) }
     }
 
     fn translate(&self, address: u64) -> Option<u64> {
@@ -429,6 +465,11 @@ mod tests {
             (uart.kind, uart.registers.start, uart.intid),
             (UartKind::MiniUart, Pa(0xfe21_5040), Some(125))
         );
+        let emmc2 = board.devices.iter().find(|device| device.compatible == "brcm,bcm2711-emmc2").unwrap();
+        assert_eq!((emmc2.registers.start, emmc2.intid), (Pa(0xfe34_0000), Some(158)));
+        assert_eq!(emmc2.dma, DmaWindow { offset: 0xc000_0000, limit: Pa(0x4000_0000) });
+        let serial = board.devices.iter().find(|device| device.compatible == "arm,pl011").unwrap();
+        assert_eq!(serial.dma, DmaWindow::ALL);
         assert!(!board.psci_by_smc);
     }
 

@@ -24,12 +24,15 @@ pub(crate) fn is_buffer(span: Span) -> bool {
 pub struct HostDma {
     /// First address that the devices can't reach.
     pub limit: Pa,
+    /// Device address of PA 0, wrapping.
+    pub offset: u64,
 }
 
 /// One buffer.
 #[derive(Debug)]
 pub struct HostBuffer {
     start: u64,
+    offset: u64,
     bytes: usize,
 }
 
@@ -50,7 +53,7 @@ impl Dma for HostDma {
         *slot = (start, start + bytes as u64);
         *count += 1;
         cache::clean_and_invalidate_to_poc(start as usize, bytes);
-        Some(HostBuffer { start, bytes })
+        Some(HostBuffer { start, offset: self.offset, bytes })
     }
 
     fn span_to_device(&self, span: Span) -> Option<DeviceAddress> {
@@ -79,7 +82,7 @@ impl HostDma {
             return None;
         }
         cache::clean_and_invalidate_to_poc(span.start.0 as usize, span.bytes as usize);
-        Some(DeviceAddress(span.start.0))
+        Some(DeviceAddress(span.start.0.wrapping_add(self.offset)))
     }
 }
 
@@ -95,7 +98,7 @@ impl DmaBuffer for HostBuffer {
     }
 
     fn address(&self) -> DeviceAddress {
-        DeviceAddress(self.start)
+        DeviceAddress(self.start.wrapping_add(self.offset))
     }
 
     fn write(&mut self, offset: usize, from: &[u8]) {

@@ -3,15 +3,19 @@
 //! Called by [`crate::start`]. Which driver takes a device is `drivers::probe`'s table.
 
 use crate::host::Host;
-use crate::host_disk::HostDisk;
+use crate::host_disk::{DiskDriver, HostDisk};
 use crate::network::Sink;
 use crate::{Pe, log};
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU64, Ordering};
 use drivers::board::DeviceNode;
 use drivers::hardware::Registers;
 use drivers::probe::{Driver, driver_for};
+use drivers::sdhci::controller::Quirks;
+use drivers::sdhci::{Config, Sdhci, Trouble};
 use drivers::virtio_blk::VirtioBlk;
 use drivers::virtio_net::VirtioNet;
 use drivers::virtio_rng::{REQUEST_BYTES, VirtioRng};
@@ -23,11 +27,8 @@ use specs::{Intid, Pa};
 use spin::Mutex;
 use vswitch::switch::PortIndex;
 
-/// The driver of a host disk.
-pub type DiskDriver = VirtioBlk<DeviceRegisters, HostDma>;
-
 /// virtio-mmio reaches all memory.
-pub(crate) const DMA: HostDma = HostDma { limit: Pa(u64::MAX) };
+pub(crate) const DMA: HostDma = HostDma { limit: Pa(u64::MAX), offset: 0 };
 /// Frames taken from the uplink at a time.
 const RECEIVE_BUDGET: usize = 16;
 /// Looks at a device that was just asked something, at start.
@@ -46,6 +47,7 @@ pub struct Uplink {
 pub struct HostDevices {
     /// Disks.
     pub disks: Vec<Arc<HostDisk>>,
+    look_at: AtomicU64,
     uplink: Option<Arc<Uplink>>,
 }
 
@@ -53,11 +55,61 @@ pub struct HostDevices {
 pub fn start(host: &'static Host) -> HostDevices {
     let mut found = HostDevices::default();
     for node in &host.board.devices {
-        if driver_for(&node.compatible) == Some(Driver::VirtioMmio) {
-            start_virtio(host, node, &mut found);
+        let done = match driver_for(&node.compatible) {
+            Some(Driver::VirtioMmio) => {
+                start_virtio(host, node, &mut found);
+                Ok(())
+            }
+            Some(Driver::SdhciEmmc2) => start_card(host, node, Quirks::EMMC2, &mut found),
+            Some(Driver::SdhciArasan) => start_card(host, node, Quirks::ARASAN, &mut found),
+            _ => Ok(()),
+        };
+        if let Err(why) = done {
+            log!(host.console, "{} at {}: {why}", node.compatible, node.registers.start);
         }
     }
+    let by_time = found.disks.iter().any(|disk| disk.goes_by_time());
+    found.look_at = AtomicU64::new(if by_time { 0 } else { u64::MAX });
     found
+}
+
+/// Brings the card of an SD controller up. At start only: it waits for the card, three seconds at most.
+fn start_card(host: &Host, node: &DeviceNode, quirks: Quirks, found: &mut HostDevices) -> Result<(), String> {
+    let Some(registers) = DeviceRegisters::map(node.registers) else { return Ok(()) };
+    let dma = HostDma { limit: node.dma.limit, offset: node.dma.offset };
+    let ticks_per_second = el2::regs::counter_hz();
+    let config = Config { quirks, base_hertz: None, ticks_per_second };
+    let mut driver = Sdhci::new(registers, dma, config).map_err(|trouble| alloc::format!("{trouble}"))?;
+    let begun = el2::regs::counter();
+    while !driver.is_settled() {
+        let now = el2::regs::counter();
+        driver.poll(now);
+        if driver.wants().is_some() {
+            // No mailbox driver runs yet: the slot stays as the firmware left it, on and at 3.3 V.
+            driver.answer(false);
+        }
+        if now.wrapping_sub(begun) > ticks_per_second.saturating_mul(3) {
+            return Err(String::from("its card is not ready after three seconds"));
+        }
+    }
+    let Some(card) = driver.card().copied() else {
+        return match driver.trouble() {
+            Some(Trouble::NoCard) | None => Ok(()),
+            Some(trouble) => Err(alloc::format!("{trouble}")),
+        };
+    };
+    let serial = alloc::format!("sd-{:08x}", card.cid.serial());
+    log!(
+        host.console,
+        "disk \"{serial}\": {} MiB, {}, {} MHz",
+        card.csd.sectors >> 11,
+        card.cid,
+        driver.hertz() / 1_000_000
+    );
+    let mut driver = DiskDriver::Sd(Box::new(driver));
+    let table = crate::partition::read_table(&mut driver);
+    found.disks.push(Arc::new(HostDisk::new(driver, serial, node.intid.map(Intid), table)));
+    Ok(())
 }
 
 fn start_virtio(host: &'static Host, node: &DeviceNode, found: &mut HostDevices) {
@@ -94,6 +146,7 @@ fn start_disk(
         .serial()
         .map(|bytes| bytes.iter().take_while(|byte| **byte != 0).map(|byte| char::from(*byte)).collect())
         .unwrap_or_default();
+    let mut driver = DiskDriver::Virtio(Box::new(driver));
     let table = crate::partition::read_table(&mut driver);
     // Finding nothing more asks for the interrupt.
     while driver.complete().is_some() {}
@@ -144,6 +197,22 @@ impl HostDevices {
         }
     }
 
+    /// When [`Self::look`] is due; far away where no disk needs it.
+    pub fn look_at(&self) -> u64 {
+        self.look_at.load(Ordering::Relaxed)
+    }
+
+    /// Looks at the disks whose drivers go by time: a card that was taken out says nothing by itself.
+    pub fn look(&self, pe: &mut Pe) {
+        let now = el2::regs::counter();
+        let mut next = u64::MAX;
+        for disk in self.disks.iter().filter(|disk| disk.goes_by_time()) {
+            let due = take_completions(pe, disk).unwrap_or(u64::MAX);
+            next = next.min(due).min(now.saturating_add(el2::regs::counter_hz()));
+        }
+        self.look_at.store(next.max(now.saturating_add(1)), Ordering::Relaxed);
+    }
+
     /// The disk with this serial number.
     pub fn disk(&self, serial: &str) -> Option<&Arc<HostDisk>> {
         self.disks.iter().find(|disk| disk.serial == serial)
@@ -151,10 +220,13 @@ impl HostDevices {
 
     /// An interrupt of a device; whether it was one of these.
     pub fn take_interrupt(&self, pe: &mut Pe, intid: Intid) -> bool {
-        if let Some(disk) = self.disks.iter().find(|disk| disk.intid == Some(intid)) {
-            for (signals, index) in disk.take_completions() {
-                crate::start::disk_has_news(pe, &signals, index);
-            }
+        // The Pi's two SD controllers share an interrupt.
+        let mut mine = false;
+        for disk in self.disks.iter().filter(|disk| disk.intid == Some(intid)) {
+            mine = true;
+            take_completions(pe, disk);
+        }
+        if mine {
             return true;
         }
         if let Some(uplink) = self.uplink.as_ref().filter(|uplink| uplink.intid == Some(intid)) {
@@ -163,6 +235,15 @@ impl HostDevices {
         }
         false
     }
+}
+
+/// Hands finished requests of a disk to its users; when its driver wants to be polled again.
+fn take_completions(pe: &mut Pe, disk: &HostDisk) -> Option<u64> {
+    let (woken, due) = disk.take_completions();
+    for (signals, index) in woken {
+        crate::start::disk_has_news(pe, &signals, index);
+    }
+    due
 }
 
 /// Takes frames from the uplink and forwards them.

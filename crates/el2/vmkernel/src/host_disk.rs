@@ -4,20 +4,67 @@
 //! finds the way back. Lock order: guest's requests → driver; completions are handed out with no lock of the driver held.
 
 use crate::disk::RamDisk;
-use crate::host_devices::DiskDriver;
 use crate::signals::Signals;
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, Ordering};
 use drivers::partition::PartitionTable;
-use drivers::virtio_blk::SLOTS;
+use drivers::sdhci::Sdhci;
+use drivers::virtio_blk::{SLOTS, VirtioBlk};
+use el2::DeviceRegisters;
+use el2::dma::HostDma;
 use ports::{
     BlockBackend, BlockCompletion, BlockError, BlockGeometry, BlockOp, BlockRequest, Sector, Submitted, Token,
 };
 use specs::Intid;
 use spin::Mutex;
+
+/// The driver of a host disk.
+pub enum DiskDriver {
+    /// A virtio disk.
+    Virtio(Box<VirtioBlk<DeviceRegisters, HostDma>>),
+    /// An SD card.
+    Sd(Box<Sdhci<DeviceRegisters, HostDma>>),
+}
+
+impl DiskDriver {
+    /// The device's interrupt, or a look at it; when to look again at the latest.
+    pub fn acknowledge(&mut self) -> Option<u64> {
+        match self {
+            Self::Virtio(driver) => {
+                driver.acknowledge();
+                None
+            }
+            Self::Sd(driver) => driver.poll(el2::regs::counter()),
+        }
+    }
+}
+
+impl BlockBackend for DiskDriver {
+    fn geometry(&self) -> BlockGeometry {
+        match self {
+            Self::Virtio(driver) => driver.geometry(),
+            Self::Sd(driver) => driver.geometry(),
+        }
+    }
+
+    fn submit(&mut self, request: &BlockRequest<'_>) -> Submitted {
+        match self {
+            Self::Virtio(driver) => driver.submit(request),
+            Self::Sd(driver) => driver.submit(request),
+        }
+    }
+
+    fn complete(&mut self) -> Option<BlockCompletion> {
+        match self {
+            Self::Virtio(driver) => driver.complete(),
+            Self::Sd(driver) => driver.complete(),
+        }
+    }
+}
 
 /// A disk of the host, shared by its users.
 pub struct HostDisk {
@@ -50,6 +97,11 @@ impl HostDisk {
         Self { serial, intid, table, driver: Mutex::new(driver), routes }
     }
 
+    /// Its driver is to be polled by time, too.
+    pub fn goes_by_time(&self) -> bool {
+        matches!(*self.driver.lock(), DiskDriver::Sd(_))
+    }
+
     /// Capacity in sectors.
     pub fn sectors(&self) -> u64 {
         self.driver.lock().geometry().sectors
@@ -75,11 +127,12 @@ impl HostDisk {
         submitted
     }
 
-    /// The disk's interrupt: takes what is finished; the users that have something to take are returned.
-    pub fn take_completions(&self) -> Vec<(Arc<Signals>, u8)> {
+    /// The disk's interrupt: takes what is finished; the users that have something to take are returned, and when to
+    /// look again at the latest.
+    pub fn take_completions(&self) -> (Vec<(Arc<Signals>, u8)>, Option<u64>) {
         let mut woken = Vec::new();
         let mut driver = self.driver.lock();
-        driver.acknowledge();
+        let due = driver.acknowledge();
         while let Some(completion) = driver.complete() {
             let index = usize::try_from(completion.token.0).unwrap_or(usize::MAX);
             let route = self.routes.lock().get_mut(index).and_then(Option::take);
@@ -89,7 +142,7 @@ impl HostDisk {
                 woken.push(client.owner.clone());
             }
         }
-        woken
+        (woken, due)
     }
 }
 

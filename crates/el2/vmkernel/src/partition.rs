@@ -1,7 +1,7 @@
 //! Partitions of a host disk: read once when the disk is found, before anyone shares it.
 
-use crate::host_devices::{DMA, DiskDriver, PATIENCE};
-use crate::host_disk::HostDisk;
+use crate::host_devices::{DMA, PATIENCE};
+use crate::host_disk::{DiskDriver, HostDisk};
 use alloc::format;
 use alloc::string::String;
 use drivers::hardware::{Dma, DmaBuffer};

@@ -99,6 +99,7 @@ pub struct PeState {
     slice_end: u64,
     armed: u64,
     later: VecDeque<(Arc<Vm>, DeviceKind)>,
+    is_first: bool,
 }
 
 impl PeState {
@@ -114,6 +115,7 @@ impl PeState {
             slice_end: u64::MAX,
             armed: u64::MAX,
             later: VecDeque::new(),
+            is_first: pe == PeId(0),
         }
     }
 
@@ -136,6 +138,12 @@ impl PeState {
         }
         if let Some(vcpu) = running {
             next = next.min(vcpu.physical_timer.deadline(el2::regs::counter()).unwrap_or(u64::MAX));
+        }
+        // The host's devices are one PE's: the first one's.
+        if self.is_first
+            && let Some(devices) = self.host.devices.get()
+        {
+            next = next.min(devices.look_at());
         }
         if next != self.armed {
             self.armed = next;
@@ -443,6 +451,12 @@ pub fn fire_deadlines(pe: &mut Pe) {
     pe.state.armed = u64::MAX;
     el2::timer::clear_deadline();
     let now = el2::regs::counter();
+    let host = pe.state.host;
+    if pe.state.is_first
+        && let Some(devices) = host.devices.get().filter(|devices| devices.look_at() <= now)
+    {
+        devices.look(pe);
+    }
     for slot in 0..u16::try_from(pe.state.slots.len()).unwrap_or(0) {
         let Some(place) = pe.state.slot(slot) else { continue };
         if place.wake_at <= now {
