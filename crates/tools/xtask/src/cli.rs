@@ -2,8 +2,9 @@
 
 use crate::bench::{self, BenchOptions};
 use crate::guests::Guests;
+use crate::pi::PiOptions;
 use crate::test::{self, TestOptions};
-use crate::{build, install, up};
+use crate::{build, install, pi, up};
 use anyhow::Result;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
@@ -40,6 +41,8 @@ enum Command {
     },
     /// Make the guests of the demo and the tests.
     Guests,
+    /// Make the files for a Raspberry Pi 4's card.
+    Pi(PiOptions),
     /// Print a completion script for a shell.
     Completion {
         /// The shell.
@@ -107,6 +110,7 @@ pub fn run() -> Result<ExitCode> {
             guests.pi4_tree()?;
             Ok(ExitCode::SUCCESS)
         }
+        Command::Pi(options) => pi::pi(&at, &options).map(|()| ExitCode::SUCCESS),
         Command::Completion { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "bramble", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)

@@ -10,6 +10,7 @@ mod cli;
 mod flat;
 mod guests;
 mod install;
+mod pi;
 mod rules;
 mod run;
 mod terminal;
