@@ -118,6 +118,8 @@ unsafe extern "C" {
     static bramble_head: u8;
     static __text_end: u8;
     static __data_start: u8;
+    static __symbols_start: u8;
+    static __symbols_end: u8;
     static __image_end: u8;
 }
 
@@ -335,6 +337,13 @@ pub fn stack_words(at: u64) -> Option<[u64; 2]> {
     }
     // SAFETY: both words lie in mapped memory of EL2's own: the image, or a stack.
     Some(unsafe { [(at as *const u64).read_volatile(), ((at + 8) as *const u64).read_volatile()] })
+}
+
+/// The names of functions that xtask put into the image: see `vmkernel::panic_screen`.
+pub fn symbols() -> &'static [u8] {
+    let (start, end) = (&raw const __symbols_start, &raw const __symbols_end);
+    // SAFETY: the link script keeps the section between the two borders, in the image's constants.
+    unsafe { core::slice::from_raw_parts(start, end as usize - start as usize) }
 }
 
 /// The board, once it was read.

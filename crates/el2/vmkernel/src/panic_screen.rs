@@ -34,6 +34,7 @@ pub fn show_exception(frame: &FatalFrame, syndrome: u64, address: u64, elr: u64)
         let _ = writeln!(screen);
     }
     let _ = writeln!(screen, "sp  {:016x}", frame.sp);
+    show_place(&mut screen, elr.wrapping_sub(base));
     backtrace(&mut screen, frame.x[29]);
     el2::screen::halt()
 }
@@ -45,7 +46,40 @@ fn backtrace(screen: &mut el2::screen::Screen, mut frame: u64) {
         if return_to < base || return_to >= end || next <= frame {
             break;
         }
-        let _ = writeln!(screen, "  image + {:#x}", return_to.wrapping_sub(base));
+        // The call is the instruction before.
+        show_place(screen, return_to.wrapping_sub(base).wrapping_sub(4));
         frame = next;
     }
+}
+
+fn show_place(screen: &mut el2::screen::Screen, offset: u64) {
+    let _ = match symbol(el2::boot::symbols(), offset) {
+        Some((name, within)) => writeln!(screen, "  image + {offset:#x}  {name} + {within:#x}"),
+        None => writeln!(screen, "  image + {offset:#x}"),
+    };
+}
+
+/// The function at `offset` of the image, and how far into it.
+///
+/// | bytes | table, little-endian |
+/// |---|---|
+/// | 4 | number of functions n |
+/// | 8 × n | offset in the image, end of its name; by ascending offset |
+/// | rest | the names, one after the other |
+fn symbol(table: &[u8], offset: u64) -> Option<(&str, u64)> {
+    let word = |index: usize| {
+        let at = index.checked_mul(4)?;
+        let bytes = table.get(at..at.checked_add(4)?)?;
+        Some(u32::from_le_bytes(bytes.try_into().ok()?))
+    };
+    let count = usize::try_from(word(0)?).ok()?;
+    let entry =
+        |n: usize| Some((word(n.checked_mul(2)?.checked_add(1)?)?, word(n.checked_mul(2)?.checked_add(2)?)?));
+    let found =
+        (0..count).take_while(|n| entry(*n).is_some_and(|(start, _)| u64::from(start) <= offset)).last()?;
+    let (start, end) = entry(found)?;
+    let from = found.checked_sub(1).and_then(entry).map_or(0, |(_, end)| end);
+    let names = table.get(count.checked_mul(8)?.checked_add(4)?..)?;
+    let name = names.get(usize::try_from(from).ok()?..usize::try_from(end).ok()?)?;
+    Some((str::from_utf8(name).ok()?, offset.checked_sub(u64::from(start))?))
 }

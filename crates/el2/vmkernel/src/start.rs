@@ -76,6 +76,8 @@ pub fn start_host(host: &'static Host, pe: &mut Pe) {
         }
     }
     console.listen(pe.id());
+    // A defect on purpose: what the panic screen looks like, and that it comes.
+    assert!(!has_argument(host, "bramble.panic"), "asked for by the boot argument bramble.panic");
 }
 
 /// Reads the archive: the document, and where its files are.
@@ -167,10 +169,14 @@ pub fn device_interrupt(pe: &mut Pe, intid: Intid) {
     }
 }
 
+fn has_argument(host: &Host, wanted: &str) -> bool {
+    host.board.boot_arguments.split(' ').any(|argument| argument == wanted)
+}
+
 /// The last VM is off.
 pub fn all_vms_are_off(host: &Host) {
     log!(host.console, "host: all VMs are off");
-    if host.board.boot_arguments.split(' ').any(|argument| argument == "bramble.exit") {
+    if has_argument(host, "bramble.exit") {
         el2::boot::psci_system(false);
     }
 }

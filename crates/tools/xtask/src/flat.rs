@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 use object::read::elf::{ElfFile64, FileHeader, ProgramHeader};
-use object::{Endianness, elf};
+use object::{Endianness, Object, ObjectSymbol, SymbolKind, elf};
 use std::fs;
 use std::path::Path;
 
@@ -38,5 +38,40 @@ fn flat_bytes(file: &[u8]) -> Result<Vec<u8>> {
         }
         flat[start..end].copy_from_slice(data);
     }
+    put_symbols(&file, base, &mut flat)?;
     Ok(flat)
+}
+
+/// Fills the section between `__symbols_start` and `__symbols_end`, where the image has it, with the names of its
+/// functions. The layout is `vmkernel::panic_screen`'s.
+fn put_symbols(file: &ElfFile64<'_, Endianness>, base: u64, flat: &mut [u8]) -> Result<()> {
+    let border =
+        |name| file.symbols().find(|symbol| symbol.name() == Ok(name)).map(|symbol| symbol.address() - base);
+    let (Some(start), Some(end)) = (border("__symbols_start"), border("__symbols_end")) else {
+        return Ok(());
+    };
+    let mut functions: Vec<(u32, String)> = file
+        .symbols()
+        .filter(|symbol| symbol.kind() == SymbolKind::Text && symbol.address() >= base)
+        .filter_map(|symbol| {
+            let name = format!("{:#}", rustc_demangle::demangle(symbol.name().ok()?));
+            Some((u32::try_from(symbol.address() - base).ok()?, name.chars().take(96).collect()))
+        })
+        .collect();
+    functions.sort();
+    functions.dedup_by_key(|function| function.0);
+    let (mut table, mut names) = (u32::try_from(functions.len())?.to_le_bytes().to_vec(), String::new());
+    for (offset, name) in &functions {
+        names.push_str(name);
+        table.extend(offset.to_le_bytes());
+        table.extend(u32::try_from(names.len())?.to_le_bytes());
+    }
+    table.extend(names.as_bytes());
+    let place =
+        flat.get_mut(usize::try_from(start)?..usize::try_from(end)?).context("symbols outside the image")?;
+    if table.len() > place.len() {
+        bail!("{} bytes of symbols, and image.ld leaves {}: enlarge .symbols", table.len(), place.len());
+    }
+    place[..table.len()].copy_from_slice(&table);
+    Ok(())
 }
