@@ -50,8 +50,9 @@ impl Entropy for HostEntropy {
 pub struct HostClock(pub &'static Host);
 
 impl Clock for HostClock {
+    /// When the second began that [`Clock::unix_seconds`] names, so that an alarm comes at its second's start.
     fn now_ticks(&self) -> u64 {
-        el2::regs::counter()
+        self.0.second_started_at()
     }
 
     fn ticks_per_second(&self) -> u64 {
@@ -210,6 +211,11 @@ pub fn write(pe: &mut Pe, vm: &Arc<Vm>, device: DeviceKind, offset: u64, width: 
         }
         DeviceKind::Console => devices.console.write(offset, width, value),
         DeviceKind::Entropy => devices.entropy.write(offset, width, value),
+        DeviceKind::Rtc => {
+            devices.rtc.lock().write(offset, width, value);
+            set_alarm(pe, vm);
+            Progress::Done
+        }
         _ => {
             write_simple(vm, device, offset, width, value);
             Progress::Done
@@ -221,12 +227,23 @@ pub fn write(pe: &mut Pe, vm: &Arc<Vm>, device: DeviceKind, offset: u64, width: 
 fn write_simple(vm: &Vm, device: DeviceKind, offset: u64, width: Width, value: u64) {
     let devices = &vm.devices;
     match device {
-        DeviceKind::Rtc => devices.rtc.lock().write(offset, width, value),
         DeviceKind::Gpio => devices.gpio.lock().write(offset, width, value),
         DeviceKind::FlashCode => devices.code.lock().write(offset, width, value),
         DeviceKind::FlashVariables => write_flash(vm, offset, width, value),
         _ => {}
     }
+}
+
+/// Has the PE look at the VM's clock when it matters next.
+fn set_alarm(pe: &mut Pe, vm: &Arc<Vm>) {
+    pe.state.alarms.set(vm, vm.devices.rtc.lock().deadline());
+    pe.state.look_soon();
+}
+
+/// The VM's clock has reached an alarm.
+pub fn ring(pe: &mut Pe, vm: &Arc<Vm>) {
+    vm.devices.rtc.lock().poll();
+    set_alarm(pe, vm);
 }
 
 /// A store to the variables' bank: in array mode the guest has it mapped to read, in any other mode every access traps.

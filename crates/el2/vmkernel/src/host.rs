@@ -98,6 +98,12 @@ impl Host {
         u32::try_from(ticks / el2::regs::counter_hz()).unwrap_or(u32::MAX)
     }
 
+    /// The physical counter when the present second of the uptime began.
+    pub fn second_started_at(&self) -> u64 {
+        let whole = u64::from(self.uptime_seconds()).saturating_mul(el2::regs::counter_hz());
+        self.started_at.saturating_add(whole)
+    }
+
     /// Seconds since 1970, as far as the host knows.
     pub fn unix_seconds(&self) -> u64 {
         self.started_unix.saturating_add(u64::from(self.uptime_seconds()))

@@ -14,6 +14,7 @@
 
 extern crate alloc;
 
+pub mod alarms;
 pub mod assemble;
 pub mod bus;
 pub mod console;

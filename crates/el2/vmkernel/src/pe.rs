@@ -3,6 +3,7 @@
 //! Called by exits and by the frame; a vCPU is touched by its own PE only. Others ask by [`PeShared`] and an SGI.
 //! Waiting happens with the last vCPU still loaded: when it wakes nothing needs to be moved.
 
+use crate::alarms::Alarms;
 use crate::host::Host;
 use crate::lists;
 use crate::signals::{RunState, Signals};
@@ -99,6 +100,8 @@ pub struct PeState {
     slice_end: u64,
     armed: u64,
     later: VecDeque<(Arc<Vm>, DeviceKind)>,
+    /// Alarms of guests' clocks.
+    pub alarms: Alarms,
     is_first: bool,
 }
 
@@ -115,8 +118,14 @@ impl PeState {
             slice_end: u64::MAX,
             armed: u64::MAX,
             later: VecDeque::new(),
+            alarms: Alarms::default(),
             is_first: pe == PeId(0),
         }
+    }
+
+    /// Looks at everything, deadlines included, at the end of this exit.
+    pub fn look_soon(&self) {
+        self.shared.look();
     }
 
     fn slot(&mut self, slot: u16) -> Option<&mut Slot> {
@@ -133,6 +142,7 @@ impl PeState {
     /// Programs the EL2 timer for the next thing that happens by time.
     fn arm(&mut self, running: Option<&VcpuState>) {
         let mut next = if self.ready.is_empty() { u64::MAX } else { self.slice_end };
+        next = next.min(self.alarms.next());
         for slot in self.slots.iter().flatten() {
             next = next.min(slot.wake_at);
         }
@@ -451,6 +461,9 @@ pub fn fire_deadlines(pe: &mut Pe) {
     pe.state.armed = u64::MAX;
     el2::timer::clear_deadline();
     let now = el2::regs::counter();
+    while let Some(vm) = pe.state.alarms.take_due(now) {
+        crate::devices::ring(pe, &vm);
+    }
     let host = pe.state.host;
     if pe.state.is_first
         && let Some(devices) = host.devices.get().filter(|devices| devices.look_at() <= now)

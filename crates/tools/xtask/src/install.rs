@@ -18,7 +18,7 @@ const BACKPORTS: &str = "/etc/apt/sources.list.d/bramble-backports.sources";
 pub type Need = (&'static str, &'static str);
 
 /// What `up` needs beside QEMU.
-const FOR_UP: &[Need] =
+pub const FOR_UP: &[Need] =
     &[("mke2fs", "e2fsprogs"), ("fakeroot", "fakeroot"), ("depmod", "kmod"), ("xz", "xz-utils")];
 
 /// What `bench` needs beside that to measure the peers.
