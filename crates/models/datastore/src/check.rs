@@ -65,6 +65,17 @@ pub struct Summary {
     pub free: u64,
     /// Things that are wrong.
     pub findings: u64,
+    /// Of those, damaged copies that were written anew.
+    pub repaired: u64,
+}
+
+/// How thorough a check is.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct CheckOptions {
+    /// Reads every data block, too.
+    pub data: bool,
+    /// Writes good copies over damaged ones.
+    pub repair: bool,
 }
 
 struct Check<'a, 'f, P: BlockPort> {
@@ -73,15 +84,15 @@ struct Check<'a, 'f, P: BlockPort> {
     seen: Vec<u8>,
     layers: Vec<u64>,
     entries: Vec<(u64, Entry)>,
-    data: bool,
+    options: CheckOptions,
     summary: Summary,
     tell: &'f mut dyn FnMut(Finding),
 }
 
-/// Checks the newest root of a store that nobody has mounted; with `data`, every data block, too.
+/// Checks the newest root of a store that nobody has mounted; `options` says how thoroughly.
 pub async fn check<P: BlockPort>(
     port: &mut P,
-    data: bool,
+    options: CheckOptions,
     tell: &mut dyn FnMut(Finding),
 ) -> Result<Summary, MountError> {
     let found = port.blocks();
@@ -111,7 +122,7 @@ pub async fn check<P: BlockPort>(
         seen,
         layers: Vec::new(),
         entries: Vec::new(),
-        data,
+        options,
         summary,
         tell,
     };
@@ -157,13 +168,17 @@ impl<P: BlockPort> Check<'_, '_, P> {
             }
             self.see(block);
             self.summary.metadata = self.summary.metadata.saturating_add(1);
-            match self.device.read(block).await {
-                Some(page) if crate::crc::crc32c(page) == pointer.crc => good = Some(Box::new(*page)),
-                _ => bad = Some(block),
+            if self.device.read_checked(block, pointer.crc).await {
+                good = self.device.page.as_ref().map(|page| Box::new(*page.as_ref()));
+            } else {
+                bad = Some(block);
             }
         }
-        if let (Some(_), Some(block)) = (&good, bad) {
+        if let (Some(page), Some(block)) = (&good, bad) {
             self.tell(Finding::Copy(block));
+            if self.options.repair && block < self.blocks && self.device.write(block, page).await {
+                self.summary.repaired = self.summary.repaired.saturating_add(1);
+            }
         }
         good
     }
@@ -228,12 +243,7 @@ impl<P: BlockPort> Check<'_, '_, P> {
                 continue;
             }
             self.see(mapping.block);
-            let good = !self.data
-                || self
-                    .device
-                    .read(mapping.block)
-                    .await
-                    .is_some_and(|p| crate::crc::crc32c(p) == mapping.crc);
+            let good = !self.options.data || self.device.read_checked(mapping.block, mapping.crc).await;
             if !good {
                 self.tell(Finding::Data(mapping.block, key.owner, place));
             }

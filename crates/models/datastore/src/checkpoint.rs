@@ -110,7 +110,7 @@ impl<P: BlockPort> Store<P> {
                 return false;
             }
             self.checkpoint_wanted = false;
-            let useful = !self.active.is_empty() || self.space.freed > 0;
+            let useful = !self.active.is_empty() || self.space.freed > 0 || self.grown_from.is_some();
             if !useful {
                 self.checkpoint_forced = false;
                 self.wake(|wait| matches!(wait, Wait::Space | Wait::Log));
@@ -131,6 +131,14 @@ impl<P: BlockPort> Store<P> {
             blocks: self.space.geometry.blocks,
             ..self.root.clone()
         };
+        // Every group table that has a new group is written anew.
+        let geometry = self.space.geometry;
+        let mut root = root;
+        root.tables.resize(index(u64::from(geometry.tables())), (0, 0));
+        let from = self.grown_from.map_or(geometry.groups(), |groups| groups.saturating_sub(1));
+        let groups = (from..geometry.groups())
+            .filter_map(|g| Some((g, *self.space.groups.get(index(u64::from(g)))?)))
+            .collect();
         self.checkpoint = Some(Checkpoint {
             space: Pending::default(),
             taken: 0,
@@ -140,7 +148,7 @@ impl<P: BlockPort> Store<P> {
             updates: BTreeMap::new(),
             stash: Vec::new(),
             root,
-            groups: BTreeMap::new(),
+            groups,
         });
         true
     }
@@ -407,6 +415,7 @@ impl<P: BlockPort> Store<P> {
     /// The new root is on stable storage.
     pub(crate) fn finish_checkpoint(&mut self) {
         self.commit_root = false;
+        self.grown_from = None;
         let (Some(attempt), Some(frozen)) = (self.checkpoint.take(), self.frozen.take()) else { return };
         self.log_kept = self.root.log_seq;
         self.root = attempt.root;

@@ -113,9 +113,4 @@ pub enum Event {
         /// The group.
         group: u32,
     },
-    /// Scrub wrote a good copy over a bad one.
-    Repaired {
-        /// The block.
-        block: u32,
-    },
 }

@@ -102,6 +102,10 @@ impl<P: BlockPort> Store<P> {
             attempt.phase = Phase::Records(None);
             return Ok(());
         };
+        if delta.moved {
+            attempt.phase = Phase::Pages(Some(*key));
+            return Ok(());
+        }
         self.stash(attempt, 1)?;
         let old = self.page_copy(*key)?;
         let mut parents = Vec::new();

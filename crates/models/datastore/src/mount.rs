@@ -133,7 +133,14 @@ impl<P: BlockPort> Device<'_, P> {
         self.page.as_ref().filter(|_| ok).map(AsRef::as_ref)
     }
 
-    async fn write(&mut self, block: u32, bytes: &PageBytes) -> bool {
+    /// Reads a block into the page; false when it is not what the checksum says.
+    pub(crate) async fn read_checked(&mut self, block: u32, crc: u32) -> bool {
+        let ok = self.transfer(IoOp::Read, block).await;
+        ok && self.page.as_ref().is_some_and(|page| self.port.checksum(page.as_ref()) == crc)
+    }
+
+    /// Writes a block.
+    pub(crate) async fn write(&mut self, block: u32, bytes: &PageBytes) -> bool {
         if let Some(page) = self.page.as_mut() {
             page.as_mut().copy_from_slice(bytes);
         }
@@ -146,10 +153,8 @@ impl<P: BlockPort> Device<'_, P> {
             if block < 2 || block >= blocks {
                 continue;
             }
-            if let Some(page) = self.read(block).await
-                && crate::crc::crc32c(page) == pointer.crc
-            {
-                return Some(Box::new(*page));
+            if self.read_checked(block, pointer.crc).await {
+                return self.page.as_ref().map(|page| Box::new(*page.as_ref()));
             }
         }
         None
@@ -421,6 +426,7 @@ fn assemble<P: BlockPort>(
         request_count: 0,
         frozen_tag: root.log_tag,
         commit_root: false,
+        grown_from: None,
         root,
     })
 }

@@ -29,6 +29,8 @@ pub struct Delta {
     /// order; each with the changes that it had when it was absorbed. (More than one, or any changes, only after a
     /// mount that had to replay two generations.)
     pub absorbed: Vec<(u64, Delta)>,
+    /// Absorbed by a child: here for lookups only, the checkpoint finds it there.
+    pub moved: bool,
     /// Changed entries, by index.
     pub entries: Vec<(u16, Mapping)>,
 }
@@ -197,7 +199,11 @@ impl Generation {
 
     /// Lets a child's page absorb its parent's at the checkpoint.
     pub fn absorb(&mut self, parent: u64, child: u64, chunk: u64) {
-        let mut captured = self.chunks.remove(&Key { owner: parent, index: chunk }).unwrap_or_default();
+        let mut captured = Delta::default();
+        if let Some(theirs) = self.chunks.get_mut(&Key { owner: parent, index: chunk }) {
+            captured = theirs.clone();
+            theirs.moved = true;
+        }
         let below = core::mem::take(&mut captured.absorbed);
         let delta = self.chunks.entry(Key { owner: child, index: chunk }).or_default();
         delta.absorbed.push((parent, captured));

@@ -38,7 +38,7 @@ pub(crate) async fn is_sound<P: BlockPort>(
         }
         let Record::Map { first, crcs, .. } = record else { continue };
         for (at, crc) in (*first..first.saturating_add(count32(crcs.len()))).zip(crcs) {
-            let there = !verify || device.read(at).await.is_some_and(|page| crate::crc::crc32c(page) == *crc);
+            let there = !verify || device.read_checked(at, *crc).await;
             if !there {
                 return false;
             }

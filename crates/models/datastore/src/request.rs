@@ -704,7 +704,7 @@ impl<P: BlockPort> Store<P> {
             Err(error) => return Self::fail(slot, error),
             Ok(()) => slot.cursor = next,
         }
-        false
+        next >= end && !matches!(slot.op, Op::Resize { .. })
     }
 
     fn finish_resize(&mut self, slot: &mut Slot<P::Page>) -> bool {

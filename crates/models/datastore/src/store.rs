@@ -159,6 +159,8 @@ pub struct Store<P: BlockPort> {
     /// Chain value of the log before the active generation's first block.
     pub(crate) frozen_tag: u64,
     pub(crate) commit_root: bool,
+    /// The store grew; it had so many groups before.
+    pub(crate) grown_from: Option<u32>,
 }
 
 /// Whether there is more to do right now.

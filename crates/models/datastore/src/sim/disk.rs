@@ -201,6 +201,11 @@ impl BlockPort for SimDisk {
         Ok(())
     }
 
+    #[cfg(feature = "sim")]
+    fn checksum(&self, page: &PageBytes) -> u32 {
+        crc32c::crc32c(page)
+    }
+
     fn complete(&mut self) -> Option<IoDone<Self::Page>> {
         if self.queue.is_empty() {
             return None;

@@ -99,13 +99,19 @@ impl Oracle {
             at += 1;
         }
         let last = difference(&state, found);
+        if std::env::var("SIM_DEBUG").is_ok() {
+            for (i, effect) in self.effects.iter().enumerate() {
+                std::println!("{i}: {}", std::format!("{effect:?}").chars().take(150).collect::<String>());
+            }
+        }
         Err(std::format!(
             "no state between {floor} and {at} fits\n  against promised: {first}\n  against last: {last}"
         ))
     }
 }
 
-fn difference(expected: &State, found: &State) -> String {
+/// The first difference, in words.
+pub fn difference(expected: &State, found: &State) -> String {
     for (name, sectors) in expected {
         let Some(other) = found.get(name) else { return std::format!("{name} is missing") };
         if sectors.len() != other.len() {

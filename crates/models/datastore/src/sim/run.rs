@@ -2,8 +2,11 @@
 
 use super::Random;
 use super::disk::{Cut, Faults, Image, SimDisk};
-use super::oracle::{Effect, Oracle, State, pattern, recognize};
-use crate::{Entry, Error, Event, Finding, Op, Options, Progress, Store, Target, check, format, mount, run};
+use super::oracle::{Effect, Oracle, State, difference, pattern, recognize};
+use crate::{
+    CheckOptions, Entry, Error, Event, Finding, Op, Options, Progress, Store, Target, check, format, mount,
+    run,
+};
 use std::collections::BTreeMap;
 use std::string::{String, ToString};
 use std::vec::Vec;
@@ -54,6 +57,7 @@ pub struct Run {
     names: u32,
     pub errors_expected: bool,
     promised_before: usize,
+    found_wrong: Option<String>,
 }
 
 /// Mounts an image; a failure is a finding.
@@ -162,6 +166,7 @@ impl Run {
             next: 1,
             names: 0,
             promised_before: 0,
+            found_wrong: None,
             errors_expected: faults.write_errors + faults.read_errors > 0,
         }
     }
@@ -284,7 +289,20 @@ impl Run {
             94..96 => self.object(after),
             96..98 => self.transaction(after),
             98..99 => self.resize(&volume, size, after),
+            _ if self.random.chance(2) => self.look(after),
             _ => self.store.request_checkpoint(),
+        }
+    }
+
+    /// What the running store holds is what the oracle says.
+    fn look(&mut self, after: &mut dyn FnMut(&mut Self)) {
+        self.drain(after);
+        match observe(&mut self.store) {
+            Ok(state) if state == self.oracle.now => {}
+            Ok(state) => {
+                self.found_wrong = Some(std::format!("alive: {}", difference(&self.oracle.now, &state)))
+            }
+            Err(what) => assert!(self.errors_expected, "alive: {what}"),
         }
     }
 
@@ -485,7 +503,7 @@ impl Run {
 fn is_sound(image: &Image) -> Result<(), String> {
     let mut disk = SimDisk::new(image.clone(), 1);
     let mut bad = None;
-    let result = run(check(&mut disk, false, &mut |finding| {
+    let result = run(check(&mut disk, CheckOptions::default(), &mut |finding| {
         if !matches!(finding, Finding::Root(_)) {
             bad.get_or_insert(finding);
         }
@@ -613,6 +631,9 @@ fn life(seed: u64, cuts: u64, faults: Faults, report: &mut Report) {
             after(&mut run);
         }
         report.operations += 1;
+        if let Some(what) = run.found_wrong.take() {
+            report.lose(what);
+        }
         if report.cuts >= cuts || !report.is_clean() || run.store.read_only().is_some() {
             return;
         }
