@@ -1,0 +1,78 @@
+//! The test guest's behaviours, under Bramble: interrupts, timers, PSCI, faults, traps, devices.
+
+use anyhow::{Result, ensure};
+use std::time::Duration;
+use system::Board;
+use system::scene::{BOOT, Scene, on};
+
+/// Long lists on a slow machine.
+const LIST: Duration = Duration::from_secs(240);
+
+/// Runs behaviours in one VM and looks for a failed one.
+fn behaviours(scene: Scene, list: &str) -> Result<()> {
+    let mut machine = scene.test_guest("t", 2, list)?.start()?;
+    machine.expect("t: 2 vCPUs", BOOT)?;
+    let said = machine.expect("t| TESTS DONE ", LIST)?;
+    let failed: Vec<&str> = said.lines().filter(|line| line.contains(" FAILED ")).collect();
+    ensure!(failed.is_empty(), "{}", failed.join("\n"));
+    machine.expect(" 0 failed", BOOT)?;
+    machine.expect("host: all VMs are off", BOOT)?;
+    Ok(())
+}
+
+const ALL: &str = "ram,smp,virq,sgi,timers,psci,faults,fp,trapped,devices,virtio";
+
+#[test]
+fn every_behaviour_gicv3() -> Result<()> {
+    behaviours(on(Board::VirtGicv3, "behaviours-3").cpus(2), ALL)
+}
+
+#[test]
+fn every_behaviour_gicv2() -> Result<()> {
+    behaviours(on(Board::VirtGicv2, "behaviours-2").cpus(2), ALL)
+}
+
+#[test]
+fn two_vcpus_share_one_pe() -> Result<()> {
+    behaviours(on(Board::VirtGicv3, "one-pe-list").cpus(1), "virq,sgi,timers,psci,fp")
+}
+
+#[test]
+fn traps_on_neoverse_n1() -> Result<()> {
+    behaviours(on(Board::VirtGicv3, "n1-list").cpus(2).cpu("neoverse-n1"), "trapped,fp,faults")
+}
+
+#[test]
+fn traps_on_max() -> Result<()> {
+    behaviours(on(Board::VirtGicv3, "max-list").cpus(2).cpu("max"), "trapped,fp,faults")
+}
+
+#[test]
+fn a_reset_starts_the_vm_anew() -> Result<()> {
+    behaviours(on(Board::VirtGicv3, "reset").cpus(2), "reset,ram")
+}
+
+/// A guest that runs anything at all beside one that works, and one that looks for what the others left.
+#[test]
+fn a_hostile_guest_disturbs_nobody() -> Result<()> {
+    let scene = on(Board::VirtGicv3, "hostile").cpus(1);
+    let scene = scene.test_guest("random", 1, "random")?.test_guest("worker", 2, "worker")?;
+    let scene = scene.test_guest("pattern", 1, "pattern")?.test_guest("leak", 1, "leak")?;
+    let mut machine = scene.start()?;
+    let said = machine.expect("host: all VMs are off", LIST)?;
+    for guest in ["random", "worker", "pattern", "leak"] {
+        let done = said.lines().find(|line| line.contains(&format!("{guest}| TESTS DONE")));
+        ensure!(done.is_some_and(|line| line.trim_end().ends_with(" 0 failed")), "{guest}: {done:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_panic_shows_where_it_was() -> Result<()> {
+    let mut scene = on(Board::VirtGicv3, "panic").test_guest("t", 1, "hello")?;
+    scene.config.append.push_str(" bramble.panic");
+    let mut machine = scene.start()?;
+    machine.expect("*** bramble: panic on PE 0 ***", BOOT)?;
+    machine.expect("vmkernel::start::start_host", BOOT)?;
+    Ok(())
+}
