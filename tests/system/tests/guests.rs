@@ -34,7 +34,7 @@ fn every_behaviour_gicv2() -> Result<()> {
 
 #[test]
 fn two_vcpus_share_one_pe() -> Result<()> {
-    behaviours(on(Board::VirtGicv3, "one-pe-list").cpus(1), "virq,sgi,timers,psci,fp")
+    behaviours(on(Board::VirtGicv3, "one-pe-list").cpus(1), "virq,psci,fp")
 }
 
 #[test]
