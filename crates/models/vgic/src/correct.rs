@@ -59,8 +59,9 @@ impl Owner<'_> {
         let irq = Irq::of(self.bank.slot_intid(slot));
         let before = self.entry(slot, lrs);
         let mut entry = before;
+        let cleared = self.take_clear(irq, entry, requests);
         if entry.pending {
-            self.correct_pending(irq, &mut entry, requests, lrs);
+            self.correct_pending(irq, &mut entry, cleared, lrs);
         }
         self.correct_active(irq, &mut entry, requests, lrs);
         if entry.pending || entry.active {
@@ -77,22 +78,22 @@ impl Owner<'_> {
         }
     }
 
-    /// Withdraws what is pending in a list register if it was cleared, lowered, disabled or rerouted.
-    fn correct_pending<L: ListRegisters>(
-        &mut self,
-        irq: Irq,
-        entry: &mut Entry,
-        requests: Requests,
-        lrs: &mut L,
-    ) {
-        let cleared = match irq {
+    /// Whether the guest cleared the pending state of `irq`. It counts once, and also where nothing is pending: what
+    /// becomes pending later is not meant.
+    fn take_clear(&mut self, irq: Irq, entry: Entry, requests: Requests) -> bool {
+        match irq {
             Irq::Private(sgi) if self.has_sources(irq) => requests.clears_source(sgi, entry.source()),
             Irq::Private(intid) => requests.clear_pending & 1 << intid != 0,
-            Irq::Shared(spi) => self.spis.revoke.contains(spi),
-        };
-        if let Irq::Shared(spi) = irq {
-            self.spis.revoke.put(spi, false);
+            Irq::Shared(spi) => {
+                let cleared = self.spis.revoke.contains(spi);
+                self.spis.revoke.put(spi, false);
+                cleared
+            }
         }
+    }
+
+    /// Withdraws what is pending in a list register if it was cleared, lowered, disabled or rerouted.
+    fn correct_pending<L: ListRegisters>(&mut self, irq: Irq, entry: &mut Entry, cleared: bool, lrs: &mut L) {
         if cleared && self.carries_token(irq) {
             self.put(Field::Held, irq, false);
             self.release_hardware(irq, lrs);

@@ -189,6 +189,23 @@ both! {
         assert_eq!(lrs.guest().acknowledge(), None);
     }
 
+    fn an_edge_after_a_clear_while_active_is_not_lost(vgic, lrs) {
+        vgic.gicd_write(ME, gicd::ICFGR + 12, Width::W32, 2);
+        vgic.set_line(Line::Shared(SPI), true);
+        vgic.flush(ME, &mut lrs);
+        assert_eq!(lrs.guest().acknowledge(), Some((48, 0)));
+        vgic.set_line(Line::Shared(SPI), false);
+        // Nothing is pending: there is nothing to take, now or later.
+        vgic.gicd_write(ME, gicd::ICPENDR + 4, Width::W32, 1 << 16);
+        vgic.flush(ME, &mut lrs);
+        vgic.set_line(Line::Shared(SPI), true);
+        vgic.flush(ME, &mut lrs);
+        lrs.guest().end(48);
+        vgic.fold(ME, &mut lrs);
+        vgic.flush(ME, &mut lrs);
+        assert_eq!(lrs.guest().acknowledge(), Some((48, 0)));
+    }
+
     fn the_timer_deactivates_its_physical_interrupt(vgic, lrs) {
         for round in 1..4 {
             vgic.pend_hardware(ME, Intid(27));
