@@ -93,13 +93,6 @@ fn binaries_of(at: &Artifacts, package: &str) -> Result<Vec<String>> {
         .collect())
 }
 
-/// The crates that a plain `cargo test` builds, by name.
-pub fn default_packages(at: &Artifacts) -> Result<Vec<String>> {
-    let metadata = metadata(at)?;
-    let defaults = metadata["workspace_default_members"].as_array().cloned().unwrap_or_default();
-    Ok(names(&metadata, |package| defaults.contains(&package["id"])))
-}
-
 /// The crates that are built for bare metal only.
 pub fn bare_metal_packages(at: &Artifacts) -> Result<Vec<String>> {
     let metadata = metadata(at)?;

@@ -1,23 +1,62 @@
 //! Runs cargo's tests and reads what Rust's test harness reports, test by test, with times.
 //!
-//! The harness gives times and JSON only to those who set RUSTC_BOOTSTRAP. It is set for the test programs alone (as
-//! their "runner"), not for the compiler.
+//! Cargo builds all test programs at once, so that each dependency is built once, for all of them; then they run one
+//! after the other. The harness gives times and JSON only to those who set RUSTC_BOOTSTRAP: it is set for the test
+//! programs alone, not for the compiler.
 
 use super::tally::Tally;
+use crate::run::quiet;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-/// The arguments that make every test program talk JSON; they go before `--`.
-pub const AS_RUNNER: [&str; 2] = ["--config", "target.'cfg(all())'.runner = ['env', 'RUSTC_BOOTSTRAP=1']"];
+/// The arguments that make a test program talk JSON.
+const REPORT: [&str; 4] = ["-Zunstable-options", "--format=json", "--report-time", "--show-output"];
 
-/// The arguments for the test programs; they go after `--`.
-pub const REPORT: [&str; 4] = ["-Zunstable-options", "--format=json", "--report-time", "--show-output"];
+/// A test program that cargo built.
+pub struct Program {
+    package: String,
+    folder: PathBuf,
+    executable: PathBuf,
+}
 
-/// Runs `command` (a `cargo test` that reports JSON) and counts its tests, their names after `prefix`.
+impl Program {
+    /// Its tests, to be run in the package's folder, as cargo does.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(&self.executable);
+        command.current_dir(&self.folder).env("RUSTC_BOOTSTRAP", "1").args(REPORT);
+        command
+    }
+
+    /// The package that it tests.
+    pub fn package(&self) -> &str {
+        &self.package
+    }
+}
+
+/// Builds what `cargo` (a `cargo test`) would run.
+pub fn programs(cargo: &mut Command) -> Result<Vec<Program>> {
+    let text = quiet(cargo.args(["--no-run", "--message-format=json"]))?;
+    let messages = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    Ok(messages.filter_map(|message| program(&message)).collect())
+}
+
+fn program(message: &Value) -> Option<Program> {
+    let is_test = message["reason"] == "compiler-artifact" && message["profile"]["test"] == true;
+    let executable = message["executable"].as_str().filter(|_| is_test)?;
+    let folder = Path::new(message["manifest_path"].as_str()?).parent()?;
+    Some(Program {
+        package: folder.file_name()?.to_string_lossy().into_owned(),
+        folder: folder.to_owned(),
+        executable: executable.into(),
+    })
+}
+
+/// Runs a test program and counts its tests, their names after `prefix`.
 pub fn count_tests(tally: &mut Tally, prefix: &str, command: &mut Command) -> Result<()> {
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     let (Some(output), Some(mut errors)) = (child.stdout.take(), child.stderr.take()) else {
@@ -57,7 +96,8 @@ fn count_event(tally: &mut Tally, prefix: &str, event: &Value) -> (usize, usize)
     let time = Duration::from_secs_f64(event["exec_time"].as_f64().unwrap_or(0.0));
     match event["event"].as_str() {
         Some("ok") => tally.passed(&name, time),
-        Some("failed" | "timeout") => {
+        // ("timeout" only says that it has run for a minute; its end comes as an event of its own.)
+        Some("failed") => {
             tally.failed(&name, time, event["stdout"].as_str().unwrap_or("it said nothing"));
             return (1, 1);
         }
@@ -84,7 +124,32 @@ pub fn results(text: &str) -> (usize, usize) {
 
 #[cfg(test)]
 mod tests {
-    use super::results;
+    use super::{Tally, count_event, program, results};
+    use serde_json::json;
+    use std::path::Path;
+
+    #[test]
+    fn only_test_programs_are_run() {
+        let mut message = json!({
+            "reason": "compiler-artifact",
+            "manifest_path": "/x/crates/models/vgic/Cargo.toml",
+            "profile": { "test": true },
+            "executable": "/x/target/debug/deps/vgic-1",
+        });
+        let found = program(&message).unwrap();
+        assert_eq!((found.package(), found.folder.as_path()), ("vgic", Path::new("/x/crates/models/vgic")));
+        message["profile"]["test"] = json!(false);
+        assert!(program(&message).is_none());
+    }
+
+    #[test]
+    fn a_slow_test_is_no_failed_test() {
+        let mut tally = Tally::default();
+        let events = ["started", "timeout", "ok"].map(|event| json!({ "name": "slow", "event": event }));
+        let counts = events.map(|event| count_event(&mut tally, "", &event));
+        assert_eq!(counts, [(0, 0), (0, 0), (1, 0)]);
+        assert!(tally.is_good());
+    }
 
     #[test]
     fn results_add_up() {

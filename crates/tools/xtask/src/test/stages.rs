@@ -1,7 +1,7 @@
 //! The stages of `./bramble test`, in their order: what is quick and likely to fail comes first.
 
 use super::Run;
-use super::libtest::{AS_RUNNER, REPORT, count_tests, results};
+use super::libtest::{count_tests, programs, results};
 use crate::build;
 use crate::guests::Guests;
 use crate::rules;
@@ -66,16 +66,14 @@ fn lint(run: &mut Run<'_>) -> Result<()> {
 }
 
 fn unit(run: &mut Run<'_>) -> Result<()> {
-    // All at once, so that the compiler can use every core; then package by package, for the names.
-    quiet(run.cargo().args(["test", "--quiet", "--no-run", "--lib", "--bins", "--tests"]))?;
-    for package in build::default_packages(run.at)? {
-        let mut cargo = run.cargo();
-        cargo.args(["test", "--quiet", "--no-fail-fast", "--package", &package, "--all-targets"]);
-        cargo.args(AS_RUNNER).arg("--").args(REPORT).args(&run.options.filter);
+    let programs = programs(run.cargo().args(["test", "--quiet", "--lib", "--bins", "--tests"]))?;
+    for program in programs {
+        let mut tests = program.command();
+        tests.args(&run.options.filter);
         if run.options.long {
-            cargo.env("PROPTEST_CASES", "20000").env("BRAMBLE_LONG", "1");
+            tests.env("PROPTEST_CASES", "20000").env("BRAMBLE_LONG", "1");
         }
-        count_tests(&mut run.tally, &format!("{package} "), &mut cargo)?;
+        count_tests(&mut run.tally, &format!("{} ", program.package()), &mut tests)?;
     }
     Ok(())
 }
@@ -186,9 +184,12 @@ fn system_tests(run: &mut Run<'_>) -> Result<()> {
     guests.firmware()?;
     guests.pi4_tree()?;
     let mut cargo = run.cargo();
-    cargo.args(["test", "--quiet", "--no-fail-fast", "--package", "system", "--features", "qemu", "--tests"]);
-    cargo.args(AS_RUNNER).arg("--").args(REPORT).args(&run.options.filter);
-    // Each test boots a machine, which itself uses threads.
-    cargo.args(["--test-threads", "2"]);
-    count_tests(&mut run.tally, "", &mut cargo)
+    let system = cargo.args(["test", "--quiet", "--package", "system", "--features", "qemu"]);
+    for program in programs(system.args(["--test", "*"]))? {
+        // Each test boots a machine, which itself uses threads.
+        let mut tests = program.command();
+        tests.args(&run.options.filter).args(["--test-threads", "2"]);
+        count_tests(&mut run.tally, "", &mut tests)?;
+    }
+    Ok(())
 }
