@@ -12,6 +12,9 @@ pub const CTRL_RIGHT_BRACKET: u8 = 0x1d;
 /// The longest that the menu may take on a loaded machine.
 const MENU: Duration = Duration::from_secs(60);
 
+/// In the first line of the host, which from there on hears what is typed: taking the UART over empties its receiver.
+const BANNER: &str = "] bramble ";
+
 /// What the menu ends with.
 const PROMPT: &str = "number, Enter: ";
 
@@ -37,6 +40,9 @@ pub fn keys_for(streams: &[&str], name: &str) -> Option<String> {
 
 /// Makes the line show the guest `name` (or `host log`); its ring is replayed first.
 pub fn select(machine: &mut Machine, name: &str) -> Result<()> {
+    if !machine.text().contains(BANNER) {
+        machine.expect(BANNER, MENU).context("the host did not start")?;
+    }
     machine.send_bytes(&[CTRL_RIGHT_BRACKET])?;
     let text = machine.expect_match("the console's menu", MENU, |text| find_menu(text).map(|menu| menu.1))?;
     let streams = find_menu(&text).map(|menu| menu.0).unwrap_or_default();

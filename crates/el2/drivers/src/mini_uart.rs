@@ -76,9 +76,6 @@ impl<R: Registers> Serial for MiniUart<R> {
     fn enable_receive_interrupt(&self) {
         self.registers.write32(IER, IER_RECEIVE);
     }
-
-    /// The line falls when the receiver is empty.
-    fn acknowledge(&self) {}
 }
 
 #[cfg(test)]

@@ -22,11 +22,10 @@ pub trait Serial {
     /// The next thing that came in.
     fn receive(&self) -> Option<Received>;
 
-    /// Raises the interrupt when something comes in.
+    /// Raises the interrupt when something comes in. What came before need not raise it: call [`Serial::receive`] until
+    /// it gives nothing, once. From then on the line stays up while something is there, so that a handler may stop
+    /// early, and there is nothing to acknowledge.
     fn enable_receive_interrupt(&self);
-
-    /// Acknowledges the interrupt; then call [`Serial::receive`] until it gives nothing.
-    fn acknowledge(&self);
 
     /// Writes all of `bytes`, asking at most `polls` times for place for each: for the panic screen, on a line that may
     /// be dead. How many went out.

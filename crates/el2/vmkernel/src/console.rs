@@ -193,7 +193,7 @@ impl Console {
         }
     }
 
-    /// From now on input is taken, by this PE.
+    /// From now on input raises an interrupt on this PE; what is there already is to be taken now.
     pub fn listen(&self, pe: PeId) {
         if let Some(serial) = self.line.serial.lock().as_mut() {
             serial.listen();
@@ -229,6 +229,10 @@ impl Console {
                 self.show_menu();
             }
             (None, _) => return false,
+            (Some(digits), ESCAPE) => {
+                digits.clear();
+                self.show_menu();
+            }
             (Some(digits), b'0'..=b'9') => {
                 digits.push(char::from(byte));
                 self.line.put(&[byte]);

@@ -76,6 +76,7 @@ pub fn start_host(host: &'static Host, pe: &mut Pe) {
         }
     }
     console.listen(pe.id());
+    take_console_input(host);
     // A defect on purpose: what the panic screen looks like, and that it comes.
     assert!(!has_argument(host, "bramble.panic"), "asked for by the boot argument bramble.panic");
 }
@@ -155,18 +156,23 @@ pub fn device_interrupt(pe: &mut Pe, intid: Intid) {
         return;
     }
     if host.console.is_interrupt(intid) {
-        host.console.take_input(|stream, byte| {
-            let vms = host.vms.lock();
-            for vm in vms.iter() {
-                if vm.streams[0].number() == stream {
-                    let mut uart = vm.devices.uart.lock();
-                    vm.streams[0].offer(Some(byte), |byte| uart.receive(byte));
-                } else if vm.streams[1].number() == stream {
-                    vm.devices.console.input(&[byte]);
-                }
-            }
-        });
+        take_console_input(host);
     }
+}
+
+/// Brings what was typed to the guest whose stream is selected.
+fn take_console_input(host: &Host) {
+    host.console.take_input(|stream, byte| {
+        let vms = host.vms.lock();
+        for vm in vms.iter() {
+            if vm.streams[0].number() == stream {
+                let mut uart = vm.devices.uart.lock();
+                vm.streams[0].offer(Some(byte), |byte| uart.receive(byte));
+            } else if vm.streams[1].number() == stream {
+                vm.devices.console.input(&[byte]);
+            }
+        }
+    });
 }
 
 fn has_argument(host: &Host, wanted: &str) -> bool {

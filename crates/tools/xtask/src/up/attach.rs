@@ -68,15 +68,18 @@ pub fn attach(at: &Artifacts, name: Option<&str>) -> Result<()> {
 
 /// Opens the menu, finds `name` on it, and selects it.
 fn choose(mut stream: &UnixStream, name: &str) -> Result<()> {
-    let limit = Duration::from_secs(10);
-    stream.set_read_timeout(Some(limit))?;
-    stream.write_all(&[CTRL_RIGHT_BRACKET])?;
+    stream.set_read_timeout(Some(Duration::from_secs(2)))?;
     let start = Instant::now();
     let mut menu = String::new();
     let mut chunk = [0; 4096];
-    while start.elapsed() < limit {
-        let Ok(count @ 1..) = stream.read(&mut chunk) else { break };
-        menu.push_str(&String::from_utf8_lossy(&chunk[..count]));
+    stream.write_all(&[CTRL_RIGHT_BRACKET])?;
+    while start.elapsed() < Duration::from_secs(30) {
+        match stream.read(&mut chunk) {
+            Ok(0) => break,
+            Ok(count) => menu.push_str(&String::from_utf8_lossy(&chunk[..count])),
+            // A host that has just started did not hear it. Asked twice, it shows the menu twice.
+            Err(_) => stream.write_all(&[CTRL_RIGHT_BRACKET])?,
+        }
         if let Some((streams, _)) = find_menu(&menu) {
             let keys = keys_for(&streams, name);
             let keys =
