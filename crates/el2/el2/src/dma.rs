@@ -1,5 +1,6 @@
 //! Guards: memory that devices read and write (rule `two-views`).
 
+use crate::copy::copy;
 use crate::{cache, ram};
 use alloc::alloc::{Layout, alloc_zeroed};
 use drivers::hardware::{DeviceAddress, Dma, DmaBuffer};
@@ -109,7 +110,7 @@ impl DmaBuffer for HostBuffer {
             return unsafe { (at as *mut u16).write_volatile(u16::from_le_bytes([*low, *high])) };
         }
         // SAFETY: the target is inside this buffer, which no Rust reference reaches.
-        unsafe { core::ptr::copy(from.as_ptr(), at as *mut u8, bytes) };
+        unsafe { copy(at as *mut u8, from.as_ptr(), bytes) };
     }
 
     fn read(&self, offset: usize, into: &mut [u8]) {
@@ -121,7 +122,7 @@ impl DmaBuffer for HostBuffer {
         }
         let (head, tail) = into.split_at_mut(bytes);
         // SAFETY: as in `write`.
-        unsafe { core::ptr::copy(at as *const u8, head.as_mut_ptr(), bytes) };
+        unsafe { copy(head.as_mut_ptr(), at as *const u8, bytes) };
         tail.fill(0);
     }
 

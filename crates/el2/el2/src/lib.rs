@@ -9,6 +9,7 @@ extern crate alloc;
 pub mod boot;
 pub mod cache;
 pub mod context;
+mod copy;
 pub mod dma;
 pub mod features;
 pub mod gic;

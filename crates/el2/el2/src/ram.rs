@@ -4,6 +4,7 @@
 //! Called by the device models through [`GuestMemory`], and by `vmkernel` when a guest touches RAM.
 
 use crate::cache;
+use crate::copy::copy;
 use crate::memory::{self, BLOCK_BYTES, Block, Reservation};
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU16, AtomicU64, Ordering, fence};
@@ -210,7 +211,7 @@ impl GuestMemory for GuestRam {
 pub(crate) fn copy_between(into: Span, from: Span) {
     let bytes = into.bytes.min(from.bytes);
     if may_name(Span { bytes, ..into }) && may_name(Span { bytes, ..from }) {
-        // SAFETY: both lie in mapped memory that no Rust reference reaches; they may overlap.
+        // SAFETY: both lie in mapped memory that no Rust reference reaches.
         unsafe { copy(into.start.0 as *mut u8, from.start.0 as *const u8, bytes as usize) };
     }
 }
@@ -225,17 +226,6 @@ pub(crate) fn may_name(span: Span) -> bool {
 fn holds(range: PaRange, span: Span) -> bool {
     let end = span.start.0.checked_add(u64::from(span.bytes));
     span.start >= range.start && end.is_some_and(|end| end <= range.end().0)
-}
-
-/// A copy of bytes that others may change meanwhile.
-///
-/// # Safety
-/// Both ranges are mapped; the memory behind one of them is EL2's own or none's that Rust references reach.
-#[inline]
-unsafe fn copy(into: *mut u8, from: *const u8, bytes: usize) {
-    // A guest may write the source meanwhile: the bytes are then some mixture, which `copy-once` allows for.
-    // SAFETY: the caller's promise.
-    unsafe { core::ptr::copy(from, into, bytes) };
 }
 
 static ARCHIVE: Once<PaRange> = Once::new();

@@ -40,7 +40,7 @@ fn tree(config: &MachineConfig, kernel: &Path, folder: &Path) -> Result<PathBuf>
     quiet(command("qemu-system-aarch64", dump.arguments()?).stdin(std::process::Stdio::null()))?;
     let text = quiet(command("dtc", ["-q", "-I", "dtb", "-O", "dts"]).arg(&dumped))?;
     let domain = format!(
-        "chosen {{\n\
+        "/ {{ chosen {{\n\
            xen,xen-bootargs = \"dtuart=/pl011@9000000 console=dtuart sched=credit2\";\n\
            #address-cells = <2>;\n #size-cells = <2>;\n\
            domU1 {{\n\
@@ -51,10 +51,12 @@ fn tree(config: &MachineConfig, kernel: &Path, folder: &Path) -> Result<PathBuf>
                reg = <0 {KERNEL_AT:#x} 0 {size:#x}>;\n\
                bootargs = \"bramble.test=bench\";\n\
              }};\n\
-           }};\n",
+           }};\n\
+         }}; }};\n",
         memory_kib = 256 << 10,
     );
-    fs::write(&source, text.replacen("chosen {\n", &domain, 1))?;
+    // A second root node is merged with the first.
+    fs::write(&source, text + &domain)?;
     quiet(command("dtc", ["-q", "-I", "dts", "-O", "dtb", "-o"]).arg(&to).arg(&source))?;
     Ok(to)
 }
