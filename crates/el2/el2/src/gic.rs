@@ -33,6 +33,35 @@ pub fn is_v3() -> bool {
     IS_V3.load(Ordering::Relaxed)
 }
 
+/// One version of the hardware, for paths that choose it once: acknowledging, and this PE's list registers.
+pub trait Hardware {
+    /// Which version.
+    const IS_V3: bool;
+
+    /// The registers of the PE that runs this.
+    fn here() -> Self;
+    /// Acknowledges the next pending interrupt, which is active then.
+    fn acknowledge() -> Acknowledged;
+    /// Drops the running priority: others may come.
+    fn drop_priority(interrupt: Acknowledged);
+    /// Ends an interrupt that EL2 handled.
+    fn deactivate(interrupt: Acknowledged);
+    /// How many list registers there are.
+    fn count(&self) -> usize;
+    /// Reads one.
+    fn get(&self, index: usize) -> u64;
+    /// Writes one.
+    fn set(&mut self, index: usize, value: u64);
+    /// A bit for each list register that holds no interrupt: GICH_ELRSR, ICH_ELRSR_EL2.
+    fn empty(&self) -> u64;
+    /// GICH_HCR, ICH_HCR_EL2.
+    fn control(&self) -> u64;
+    /// Sets it.
+    fn set_control(&mut self, value: u64);
+    /// GICH_VMCR, ICH_VMCR_EL2.
+    fn vmcr(&self) -> u64;
+}
+
 /// The list-register state of a vCPU that is not loaded.
 #[derive(Clone, Debug)]
 pub(crate) enum VirtualState {
@@ -102,6 +131,12 @@ pub(crate) fn start_pe(pe: PeId) {
 pub struct Acknowledged(u32);
 
 impl Acknowledged {
+    /// Whether it is this PPI or SPI.
+    #[inline(always)]
+    pub fn is(self, intid: Intid) -> bool {
+        self.0 == intid.0
+    }
+
     /// Its INTID, or none if nothing was pending.
     #[inline(always)]
     pub fn intid(self) -> Option<Intid> {

@@ -280,6 +280,18 @@ impl<K: Kernel> Loaded<K> {
         }
     }
 
+    /// Drops what this PE keeps of the guest's translations and instructions: another vCPU of its VM, which has the same
+    /// VMID, ran here before, and a guest may use one ASID for different things on different PEs.
+    ///
+    /// Source: Arm ARM (DDI 0487), D8.16 "TLB maintenance"; ASIDs are of one PE where TTBR.CnP is 0.
+    #[inline(always)]
+    pub fn forget_translations(&mut self) {
+        instruction!("tlbi vmalle1");
+        instruction!("ic iallu");
+        instruction!("dsb nsh");
+        instruction!("isb");
+    }
+
     /// Takes a synchronous exception to the guest's EL1.
     ///
     /// Source: Arm ARM (DDI 0487), D1.3.1 "Exception entry"; `AArch64.TakeException`.

@@ -148,6 +148,7 @@ fn build(
         live: AtomicU32::new(0),
         wanted: AtomicU8::new(Wanted::Running as u8),
         counter_offset: AtomicU64::new(0),
+        last_on: (0..drivers::board::MAX_PES).map(|_| AtomicU8::new(0)).collect(),
     }))
 }
 
@@ -234,8 +235,7 @@ fn start(host: &'static Host, vm: &Arc<Vm>) -> Result<(), String> {
     // Virtual time starts at 0.
     vm.counter_offset.store(el2::regs::counter(), Ordering::Relaxed);
     let context = if vm.plan.kernel.is_some() { vm.plan.device_tree.start().0 } else { 0 };
-    start_vcpu(host, vm, VcpuIndex(0), vm.plan.entry, context);
-    Ok(())
+    Ok(start_vcpu(host, vm, VcpuIndex(0), vm.plan.entry, context)?)
 }
 
 fn load(host: &Host, vm: &Vm) -> Result<(), String> {

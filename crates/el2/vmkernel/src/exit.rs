@@ -8,10 +8,13 @@ mod call;
 mod register;
 
 use crate::flight::Reason;
+use crate::lists::{self, Lists};
 use crate::pe::{self, leave};
 use crate::vcpu::VcpuState;
-use crate::{Loaded, Pe, lists};
-use el2::gic::{self, HYP_TIMER, KICK, MAINTENANCE, VIRTUAL_TIMER};
+use crate::{Loaded, Pe};
+use el2::gic::{
+    self, HYP_TIMER, Hardware, KICK, ListRegistersV2, ListRegistersV3, MAINTENANCE, VIRTUAL_TIMER,
+};
 use specs::Intid;
 
 /// ESR_EL2.IL, as it is set for exceptions that we inject.
@@ -66,32 +69,41 @@ fn undefined(vcpu: &mut Loaded) {
 
 /// A physical interrupt while a guest ran.
 #[inline(always)]
-pub fn interrupt(pe: &mut Pe, mut vcpu: Loaded) -> Loaded {
-    vcpu.flight.count(Reason::Interrupt);
-    let interrupt = gic::acknowledge();
-    match interrupt.intid() {
-        Some(VIRTUAL_TIMER) => {
-            gic::drop_priority(interrupt);
-            vcpu.signals.vgic.pend_hardware(vcpu.index, VIRTUAL_TIMER);
-            let others = lists::flush(&vcpu.signals.vgic, vcpu.index);
-            vcpu.signals.wake(others);
-            leave(pe, vcpu)
-        }
-        Some(intid) => host_interrupt(pe, vcpu, interrupt, intid),
-        None => leave(pe, vcpu),
+pub fn interrupt(pe: &mut Pe, vcpu: Loaded) -> Loaded {
+    if gic::is_v3() {
+        interrupt_on::<ListRegistersV3>(pe, vcpu)
+    } else {
+        interrupt_on::<ListRegistersV2>(pe, vcpu)
     }
 }
 
+/// The virtual timer's is the guest's own: its EOI ends the physical interrupt (HW bit of the list register).
+#[inline(always)]
+fn interrupt_on<H: Hardware>(pe: &mut Pe, mut vcpu: Loaded) -> Loaded {
+    vcpu.flight.count(Reason::Interrupt);
+    let interrupt = H::acknowledge();
+    if !interrupt.is(VIRTUAL_TIMER) {
+        return host_interrupt(pe, vcpu, interrupt);
+    }
+    H::drop_priority(interrupt);
+    let others = vcpu.signals.vgic.inject_hardware(vcpu.index, VIRTUAL_TIMER, &mut Lists::<H>::here());
+    if others.is_empty() {
+        return pe::leave_flushed(pe, vcpu);
+    }
+    vcpu.signals.wake(others);
+    leave(pe, vcpu)
+}
+
 #[inline(never)]
-fn host_interrupt(pe: &mut Pe, mut vcpu: Loaded, interrupt: gic::Acknowledged, intid: Intid) -> Loaded {
+fn host_interrupt(pe: &mut Pe, vcpu: Loaded, interrupt: gic::Acknowledged) -> Loaded {
+    let Some(intid) = interrupt.intid() else { return leave(pe, vcpu) };
     gic::drop_priority(interrupt);
-    let mut yields = false;
     match intid {
         KICK => {}
         HYP_TIMER => {
-            pe::fire_deadlines(pe);
-            update_physical_timer(&mut vcpu);
-            yields = pe::slice_is_over(pe);
+            let preempts = pe::fire_deadlines(pe, &vcpu);
+            gic::deactivate(interrupt);
+            return pe::after_deadline(pe, vcpu, preempts);
         }
         MAINTENANCE => {
             let signals = &vcpu.signals;
@@ -101,7 +113,7 @@ fn host_interrupt(pe: &mut Pe, mut vcpu: Loaded, interrupt: gic::Acknowledged, i
         spi => crate::start::device_interrupt(pe, spi),
     }
     gic::deactivate(interrupt);
-    if yields || intid == HYP_TIMER { pe::yield_if(pe, vcpu, yields) } else { leave(pe, vcpu) }
+    leave(pe, vcpu)
 }
 
 /// The emulated physical timer drives its line.

@@ -146,11 +146,6 @@ impl Host {
             *word &= !(1 << (vmid.0 % 64));
         }
     }
-
-    /// The PE with the fewest vCPUs.
-    pub fn least_loaded(&self) -> PeId {
-        (0..self.pes_up().max(1)).map(PeId).min_by_key(|pe| self.pe(*pe).load()).unwrap_or_default()
-    }
 }
 
 /// Time never goes below this: 2026-11-23.

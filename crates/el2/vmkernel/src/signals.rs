@@ -7,7 +7,7 @@
 
 use crate::host::Host;
 use alloc::sync::Arc;
-use core::sync::atomic::{AtomicU8, AtomicU16, Ordering, fence};
+use core::sync::atomic::{AtomicU64, Ordering, fence};
 use ports::InterruptLine;
 use specs::{PeId, VcpuIndex};
 use vgic::{Line, VcpuSet, Vgic};
@@ -16,41 +16,77 @@ use vgic::{Line, VcpuSet, Vgic};
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum RunState {
-    /// Off, or waiting for an interrupt.
-    Blocked = 0,
-    /// In a run queue, or on its way there.
-    Ready = 1,
+    /// On no PE: never started, or gone.
+    Off = 0,
+    /// Waiting for an interrupt.
+    Blocked = 1,
+    /// In a run queue, or on its way to another PE.
+    Ready = 2,
     /// In the hardware of its PE.
-    Running = 2,
+    Running = 3,
 }
 
-/// What others need to know of a vCPU.
+/// What others need to know of a vCPU, in one word: where it lives and what it does, as of one moment.
+///
+/// | bits | field |
+/// |---|---|
+/// | 7:0 | [`RunState`] |
+/// | 31:16 | slot on its PE |
+/// | 47:32 | PE |
 #[derive(Debug, Default)]
-pub struct VcpuSignals {
-    run: AtomicU8,
-    home: AtomicU16,
-    slot: AtomicU16,
+pub struct VcpuSignals(AtomicU64);
+
+/// Where a vCPU lives.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Home {
+    /// The PE.
+    pub pe: PeId,
+    /// Its place there.
+    pub slot: u16,
+}
+
+impl Home {
+    #[inline(always)]
+    fn word(self, state: RunState) -> u64 {
+        u64::from(self.pe.0) << 32 | u64::from(self.slot) << 16 | state as u64
+    }
+
+    #[inline(always)]
+    fn of(word: u64) -> Self {
+        Self { pe: PeId((word >> 32 & 0xffff) as u16), slot: (word >> 16 & 0xffff) as u16 }
+    }
+}
+
+#[inline(always)]
+fn is(word: u64, state: RunState) -> bool {
+    word & 0xff == state as u64
 }
 
 impl VcpuSignals {
-    /// The vCPU lives on this PE, in this slot.
-    pub fn settle(&self, home: PeId, slot: u16) {
-        self.home.store(home.0, Ordering::Relaxed);
-        self.slot.store(slot, Ordering::Relaxed);
-    }
-
-    /// Sets the run state; ordered against the posts that others make.
-    #[inline]
-    pub fn set_run(&self, state: RunState) {
-        self.run.store(state as u8, Ordering::SeqCst);
+    /// Its owner says what it does; ordered against the posts that others make.
+    #[inline(always)]
+    pub fn set(&self, home: Home, state: RunState) {
+        self.0.store(home.word(state), Ordering::SeqCst);
         fence(Ordering::SeqCst);
     }
 
     /// Whether it was blocked, and is ready now by this call.
     #[inline]
     pub fn take_blocked(&self) -> bool {
-        let (blocked, ready) = (RunState::Blocked as u8, RunState::Ready as u8);
-        self.run.compare_exchange(blocked, ready, Ordering::SeqCst, Ordering::Relaxed).is_ok()
+        let seen = self.0.load(Ordering::SeqCst);
+        is(seen, RunState::Blocked) && self.ready(seen)
+    }
+
+    #[inline(always)]
+    fn ready(&self, seen: u64) -> bool {
+        let ready = Home::of(seen).word(RunState::Ready);
+        self.0.compare_exchange(seen, ready, Ordering::SeqCst, Ordering::Relaxed).is_ok()
+    }
+
+    /// The PE that has it, if one has.
+    pub fn home(&self) -> Option<PeId> {
+        let seen = self.0.load(Ordering::SeqCst);
+        (!is(seen, RunState::Off)).then(|| Home::of(seen).pe)
     }
 }
 
@@ -87,25 +123,28 @@ impl Signals {
             let index = left.trailing_zeros();
             left &= left.wrapping_sub(1);
             let Some(vcpu) = self.vcpus.get(index as usize) else { break };
-            let home = PeId(vcpu.home.load(Ordering::Relaxed));
-            if vcpu.run.load(Ordering::SeqCst) == RunState::Running as u8 {
-                if home != here {
-                    el2::gic::kick(home);
+            let seen = vcpu.0.load(Ordering::SeqCst);
+            let home = Home::of(seen);
+            if is(seen, RunState::Blocked) {
+                // Whoever was faster has it look at what is posted, too.
+                if !vcpu.ready(seen) {
+                    continue;
                 }
-            } else if vcpu.take_blocked() {
-                self.host.pe(home).wake(vcpu.slot.load(Ordering::Relaxed));
-                if home != here {
-                    el2::gic::kick(home);
-                }
+                self.host.pe(home.pe).wake(home.slot);
+            } else if !is(seen, RunState::Running) {
+                continue;
+            }
+            if home.pe != here {
+                el2::gic::kick(home.pe);
             }
         }
     }
 
-    /// Every PE that holds a vCPU of the VM looks at it: the VM stops.
+    /// Every PE that has a vCPU of the VM looks at it: the VM stops.
     pub fn look_all(&self) {
+        fence(Ordering::SeqCst);
         let here = el2::pe::current();
-        for vcpu in &self.vcpus {
-            let home = PeId(vcpu.home.load(Ordering::Relaxed));
+        for home in self.vcpus.iter().filter_map(VcpuSignals::home) {
             self.host.pe(home).look();
             if home != here {
                 el2::gic::kick(home);

@@ -2,7 +2,7 @@
 
 use crate::bus::Region;
 use crate::flight::Flight;
-use crate::signals::Signals;
+use crate::signals::{Home, RunState, Signals, VcpuSignals};
 use crate::vm::Vm;
 use alloc::sync::Arc;
 use chipset::Timer;
@@ -14,8 +14,8 @@ pub struct VcpuState {
     pub signals: Arc<Signals>,
     /// Its place in the VM.
     pub index: VcpuIndex,
-    /// Its place on its PE.
-    pub slot: u16,
+    /// Where it lives.
+    pub home: Home,
     /// Where its last device access went.
     pub hint: Region,
     /// ID registers as it sees them.
@@ -30,4 +30,28 @@ pub struct VcpuState {
     pub physical_line: bool,
     /// The last exit was a cache operation by set and way.
     pub set_way: bool,
+    /// The virtual timer's physical interrupt was active when it was switched out.
+    pub timer_is_active: bool,
+}
+
+impl VcpuState {
+    /// Tells the others what it does.
+    #[inline(always)]
+    pub fn set_run(&self, state: RunState) {
+        if let Some(signals) = self.signals.vcpus.get(usize::from(self.index.0 & 7)) {
+            signals.set(self.home, state);
+        }
+    }
+
+    /// When the line of its physical timer is to be driven high; `u64::MAX`: never by itself.
+    #[inline(always)]
+    pub fn physical_deadline(&self) -> u64 {
+        self.physical_timer.deadline(self.physical_line).unwrap_or(u64::MAX)
+    }
+
+    /// Whether it was blocked, and is ready now by this call.
+    #[inline(always)]
+    pub fn take_blocked(&self) -> bool {
+        self.signals.vcpus.get(usize::from(self.index.0 & 7)).is_some_and(VcpuSignals::take_blocked)
+    }
 }

@@ -8,9 +8,11 @@ use crate::bus::Region;
 use crate::console::Stream;
 use crate::devices::BoxedDevices;
 use crate::host::Host;
-use crate::signals::Signals;
+use crate::pe::Mail;
+use crate::signals::{Home, Signals};
 use crate::vcpu::VcpuState;
 use crate::{Parked, Pe, Unbound};
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -20,7 +22,8 @@ use el2::ram::GuestRam;
 use el2::tables::HostTables;
 use el2::vcpu::Start;
 use machine::MachinePlan;
-use specs::{Ipa, VcpuIndex, VmId};
+use sched::{Share, Weight};
+use specs::{Ipa, PeId, VcpuIndex, VmId};
 use spin::Mutex;
 use stage2::{Stage2, Vmid};
 use vswitch::switch::PortIndex;
@@ -70,6 +73,8 @@ pub struct Vm {
     pub(crate) live: AtomicU32,
     pub(crate) wanted: AtomicU8,
     pub(crate) counter_offset: AtomicU64,
+    /// Which vCPU each PE loaded last; 0: none, else one more than its index.
+    pub(crate) last_on: Box<[AtomicU8]>,
 }
 
 impl core::fmt::Debug for Vm {
@@ -79,6 +84,16 @@ impl core::fmt::Debug for Vm {
 }
 
 impl Vm {
+    /// A vCPU is loaded on a PE; whether the one before it there was another. The two share a VMID, and each takes the
+    /// PE's TLB and instruction cache for its own.
+    #[inline(always)]
+    pub fn runs_another_on(&self, pe: PeId, vcpu: VcpuIndex) -> bool {
+        let Some(last) = self.last_on.get(usize::from(pe.0)) else { return true };
+        let (before, now) = (last.load(Ordering::Relaxed), vcpu.0.wrapping_add(1));
+        last.store(now, Ordering::Relaxed);
+        before != now && before != 0
+    }
+
     /// Whether its vCPUs are to leave.
     #[inline]
     pub fn is_stopping(&self) -> bool {
@@ -102,7 +117,13 @@ pub fn stop_for(vm: &Vm, why: &str) {
 }
 
 /// A vCPU starts: CPU_ON, or the VM's first.
-pub fn start_vcpu(host: &'static Host, vm: &Arc<Vm>, index: VcpuIndex, entry: Ipa, context: u64) {
+pub fn start_vcpu(
+    host: &'static Host,
+    vm: &Arc<Vm>,
+    index: VcpuIndex,
+    entry: Ipa,
+    context: u64,
+) -> Result<(), &'static str> {
     let start = Start {
         entry: entry.0,
         x0: context,
@@ -113,7 +134,7 @@ pub fn start_vcpu(host: &'static Host, vm: &Arc<Vm>, index: VcpuIndex, entry: Ip
     let state = VcpuState {
         signals: vm.signals.clone(),
         index,
-        slot: 0,
+        home: Home::default(),
         hint: Region::NONE,
         ids: &host.ids,
         flight: crate::flight::Flight::default(),
@@ -121,9 +142,13 @@ pub fn start_vcpu(host: &'static Host, vm: &Arc<Vm>, index: VcpuIndex, entry: Ip
         physical_timer: Timer::default(),
         physical_line: false,
         set_way: false,
+        timer_is_active: false,
     };
+    let to = crate::pe::place(host, vm).ok_or("every PE has as many vCPUs as it can have")?;
     vm.live.fetch_add(1, Ordering::SeqCst);
-    crate::pe::send(host, host.least_loaded(), Unbound::new(state, start));
+    let share = Share::new(Weight::DEFAULT);
+    crate::pe::send(host, to, Mail { vcpu: Unbound::new(state, start), share, moved: false });
+    Ok(())
 }
 
 /// A vCPU left for good, on its PE. The last one of a VM that stops finishes the stop.

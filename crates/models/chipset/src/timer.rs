@@ -66,10 +66,18 @@ impl Timer {
         self.control & IMASK == 0 && self.is_met(now)
     }
 
-    /// When the line goes high by itself: `None` where it is high already, or nothing but a write can change it.
+    /// Whether it is enabled.
     #[inline]
-    pub const fn deadline(self, now: u64) -> Option<u64> {
-        let ticking = self.control & (ENABLE | IMASK) == ENABLE && self.compare > now;
+    pub const fn is_enabled(self) -> bool {
+        self.control & ENABLE != 0
+    }
+
+    /// When the line, which was last driven to `high`, is to be driven high; it may be past already. `None` where only a
+    /// write can change it. That it takes no `now` is on purpose: who drives the line at one moment and asks at a later
+    /// one must not miss a deadline in between.
+    #[inline]
+    pub const fn deadline(self, high: bool) -> Option<u64> {
+        let ticking = self.control & (ENABLE | IMASK) == ENABLE && !high;
         if ticking { Some(self.compare) } else { None }
     }
 
@@ -101,11 +109,13 @@ mod tests {
     fn a_deadline_is_given_while_it_can_matter() {
         let mut timer = Timer::default();
         timer.set_compare(100);
-        assert_eq!(timer.deadline(0), None);
+        assert_eq!(timer.deadline(false), None);
         timer.set_control(ENABLE);
-        assert_eq!((timer.deadline(99), timer.deadline(100)), (Some(100), None));
+        assert!(timer.is_enabled());
+        // Also when it has passed since the line was driven.
+        assert_eq!((timer.deadline(false), timer.deadline(true)), (Some(100), None));
         timer.set_control(ENABLE | IMASK);
-        assert_eq!(timer.deadline(0), None);
+        assert_eq!(timer.deadline(false), None);
     }
 
     #[test]

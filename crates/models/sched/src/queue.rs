@@ -63,10 +63,10 @@ impl RunQueue {
         self.len
     }
 
-    /// Ticks after which the running vCPU gives way, or `None` when nobody waits: then no timer need be armed.
+    /// Ticks after which the running vCPU gives way if others wait.
     #[inline]
-    pub const fn slice(&self) -> Option<u64> {
-        if self.len == 0 { None } else { Some(self.slice) }
+    pub const fn slice_ticks(&self) -> u64 {
+        self.slice
     }
 
     /// A blocked vCPU of this PE becomes runnable. Charge the running vCPU first.

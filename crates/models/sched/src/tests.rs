@@ -109,10 +109,10 @@ fn a_waker_preempts_a_hog_but_not_another_waker() {
     let (mut hog, mut sleeper) = (Share::new(Weight::DEFAULT), Share::new(Weight::DEFAULT));
     assert!(queue.arrive(VcpuSlot(1), &mut hog));
     assert_eq!(queue.pick(), Some(VcpuSlot(1)));
-    assert_eq!(queue.slice(), None, "alone: no timer");
+    assert_eq!(queue.waiting(), 0, "alone: no timer");
     queue.charge(&mut hog, 100 * SLICE);
     assert_eq!(queue.wake(VcpuSlot(2), &mut sleeper), Woken::Preempts);
-    assert_eq!(queue.slice(), Some(SLICE));
+    assert_eq!((queue.waiting(), queue.slice_ticks()), (1, SLICE));
     assert!(queue.requeue(VcpuSlot(1), &hog));
     assert_eq!(queue.pick(), Some(VcpuSlot(2)));
     let mut third = Share::new(Weight::DEFAULT);

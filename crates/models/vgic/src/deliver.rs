@@ -37,8 +37,11 @@ impl Vgic {
             return VcpuSet::NONE;
         }
         let bank = self.bank(me);
-        let inbox = if bank.posted() { bank.take_inbox() } else { 0 };
-        self.deliver(me, inbox | hardware_post(intid.0), lrs)
+        if !bank.posted() && bank.inject_hardware_again(intid.0, lrs) {
+            return VcpuSet::NONE;
+        }
+        let inbox = bank.take_inbox();
+        self.deliver_more(me, inbox | hardware_post(intid.0), lrs)
     }
 
     /// `posted` is not zero.
@@ -50,6 +53,7 @@ impl Vgic {
         self.deliver_more(me, posted, lrs)
     }
 
+    #[cold]
     #[inline(never)]
     fn deliver_more<L: ListRegisters>(&self, me: VcpuIndex, posted: u64, lrs: &mut L) -> VcpuSet {
         match self.bank(me).inject(posted, lrs) {

@@ -26,6 +26,7 @@ pub struct Interface {
     pub running: Vec<u8>,
     /// Physical interrupts deactivated, by list registers or by request, oldest first.
     pub deactivated: Vec<u32>,
+    switches: usize,
 }
 
 /// With the layout of GICv2.
@@ -40,7 +41,8 @@ impl Interface {
     /// With `count` list registers, all priorities unmasked.
     pub fn new(version: Version, count: usize) -> Self {
         let lrs = std::vec![0; count];
-        Self { version, lrs, hcr: 0, mask: 0xff, split: false, running: Vec::new(), deactivated: Vec::new() }
+        let (running, deactivated) = (Vec::new(), Vec::new());
+        Self { version, lrs, hcr: 0, mask: 0xff, split: false, running, deactivated, switches: 0 }
     }
 
     /// The list registers that are in use, decoded.
@@ -114,8 +116,27 @@ impl Interface {
 
     fn empty(&self) -> u32 {
         let raw = self.lrs.iter().map(|raw| Entry::decode(self.version, *raw));
-        raw.enumerate()
-            .fold(0, |set, (index, entry)| set | u32::from(!entry.pending && !entry.active) << index)
+        let is_empty = |entry: Entry| !entry.pending && !entry.active && !entry.eoi();
+        raw.enumerate().fold(0, |set, (index, entry)| set | u32::from(is_empty(entry)) << index)
+    }
+
+    /// The vCPU is switched out and in again: in empty list registers is what another left, or nothing.
+    pub fn switch(&mut self) {
+        let empty = self.empty();
+        let link = [Link::Virtual { eoi: false, source: 0 }, Link::Physical(27)];
+        let left = link.map(|link| {
+            let (pending, active, group1, priority) = (false, false, true, 0x80);
+            Entry { intid: 27, pending, active, group1, priority, link }.encode(self.version)
+        });
+        let left = [0, left[0], left[1]];
+        for ((index, raw), left) in
+            self.lrs.iter_mut().enumerate().zip(left.into_iter().cycle().skip(self.switches % 3))
+        {
+            if empty >> index & 1 != 0 {
+                *raw = left;
+            }
+        }
+        self.switches = self.switches.wrapping_add(1);
     }
 }
 

@@ -6,7 +6,7 @@
 //! Invariant: `short` holds what was eligible at the last reconcile; whoever changes that posts
 //! [`RECONCILE`](crate::bank::RECONCILE), which is never in `short`.
 
-use crate::bank::{Bank, SGIS};
+use crate::bank::{Bank, SGIS, hardware_post};
 use crate::bits::{Ones, VcpuSet};
 use crate::lr::{Entry, Link, ListRegisters, Version};
 
@@ -21,6 +21,30 @@ impl Bank {
             && posted & posted.wrapping_sub(1) == 0
             && self.resident.get() >> intid & 1 != 0
             && self.reuse(intid, lrs)
+    }
+
+    /// [`Self::inject_again`] for a hardware interrupt alone.
+    #[inline]
+    pub(crate) fn inject_hardware_again<L: ListRegisters>(&self, intid: u32, lrs: &mut L) -> bool {
+        if self.short() & hardware_post(intid) == 0 || self.resident.get() >> intid & 1 == 0 {
+            return false;
+        }
+        let slot = self.place(intid);
+        let raw = self.slot(slot);
+        let ready = lrs.empty() >> (slot & 31) & 1 != 0
+            && matches!(Entry::decode(L::VERSION, raw).link, Link::Physical(_));
+        if ready {
+            lrs.set(slot, raw);
+        }
+        ready
+    }
+
+    /// Whether one of the hardware interrupts waits, or has a list register that is none of `empty`.
+    #[inline(never)]
+    pub(crate) fn hardware_is_live(&self, empty: u32) -> bool {
+        let resident = self.resident.get();
+        Ones(self.hardware.get())
+            .any(|intid| resident >> (intid & 31) & 1 == 0 || empty >> (self.place(intid) & 31) & 1 == 0)
     }
 
     /// Delivers what is simple of `posted`; gives back what is left to the long path.

@@ -40,8 +40,9 @@ impl Owner<'_> {
         if entry.eoi() {
             // Else its end-of-interrupt status would keep the maintenance interrupt up.
             lrs.set(slot, 0);
-        }
-        if matches!(entry.link, Link::Physical(_)) {
+        } else if matches!(Entry::decode(L::VERSION, self.bank.slot(slot)).link, Link::Physical(_)) {
+            // The record says it, since a switch keeps nothing of an empty list register: it may hold what is left of
+            // another vCPU. What lost HW = 1 meanwhile asks for an EOI interrupt, and is not empty then.
             self.bank.hardware.remove(irq.private_bit());
         }
         self.release_demoted(irq, lrs);

@@ -141,6 +141,16 @@ impl Vgic {
         bank.hardware.get() | bank.demoted.get() | posted_hardware(bank.peek_inbox())
     }
 
+    /// Whether a physical interrupt is active for `me`, whose list registers are in `lrs`: then who switches it out must
+    /// fold, and hand over what [`Self::live_hardware`] names. Else it may switch as it is, and need keep only the list
+    /// registers that are not empty. Owner only.
+    #[inline]
+    pub fn holds_hardware<L: ListRegisters>(&self, me: VcpuIndex, lrs: &L) -> bool {
+        let bank = self.bank(me);
+        bank.demoted.get() | posted_hardware(bank.peek_inbox()) != 0
+            || bank.hardware.get() != 0 && bank.hardware_is_live(lrs.empty())
+    }
+
     /// The list registers in use (bit n: list register n): those that a switch must save and restore. Owner only.
     #[inline]
     pub fn in_use(&self, me: VcpuIndex) -> u32 {
@@ -156,13 +166,11 @@ impl Vgic {
     /// Whether an interrupt would be signalled to `me` (whose list registers are `lrs`, flushed) under the priority
     /// mask `mask` (VMCR.VPMR as eight bits), so that its WFI is over. True also while something is posted: flush and
     /// ask again. Owner only.
+    #[inline]
     pub fn deliverable<L: ListRegisters>(&self, me: VcpuIndex, lrs: &L, mask: u8) -> bool {
         let bank = self.bank(me);
-        bank.posted()
-            || crate::bits::Ones(bank.used.get()).any(|slot| {
-                let entry = crate::lr::Entry::decode(L::VERSION, lrs.get(slot));
-                entry.pending && entry.priority < mask
-            })
+        let held = bank.used.get() & !lrs.empty();
+        bank.posted() || held != 0 && pends(held, lrs, mask)
     }
 
     #[inline]
@@ -188,6 +196,15 @@ impl Vgic {
         }
         set
     }
+}
+
+/// Whether one of the list registers `held` is pending and above `mask`.
+#[inline(never)]
+fn pends<L: ListRegisters>(held: u32, lrs: &L, mask: u8) -> bool {
+    crate::bits::Ones(held).any(|slot| {
+        let entry = crate::lr::Entry::decode(L::VERSION, lrs.get(slot));
+        entry.pending && entry.priority < mask
+    })
 }
 
 /// Whether a read at `offset` (in GICD, or in the `SGI_base` frame of a Redistributor) shows pending or active state,

@@ -1,5 +1,6 @@
 //! GICv2: Distributor, CPU interface, virtual interface control (IHI 0048, 4 and 5).
 
+use super::{Acknowledged, Hardware};
 use crate::mmio::{load32, store32};
 use core::sync::atomic::{AtomicU64, Ordering};
 use drivers::board::PaRange;
@@ -14,21 +15,21 @@ const HCR: u64 = 0x00;
 const VTR: u64 = 0x04;
 const VMCR: u64 = 0x08;
 const ELRSR0: u64 = 0x30;
-const ELRSR1: u64 = 0x34;
 const APR: u64 = 0xf0;
 const LR0: u64 = 0x100;
-const LISTS: usize = 64;
+/// List registers that the vGIC uses at most.
+const LISTS: usize = 16;
 
 #[inline(always)]
 fn set(frame: &AtomicU64, offset: u64, value: u32) {
     // SAFETY: the frame was mapped by `super::start`; offsets are inside its first 4 KiB (GICC_DIR: 8 KiB).
-    unsafe { store32(frame.load(Ordering::Relaxed) + offset, value) };
+    unsafe { store32(frame.load(Ordering::Relaxed).wrapping_add(offset), value) };
 }
 
 #[inline(always)]
 fn get(frame: &AtomicU64, offset: u64) -> u32 {
     // SAFETY: as in `set`.
-    unsafe { load32(frame.load(Ordering::Relaxed) + offset) }
+    unsafe { load32(frame.load(Ordering::Relaxed).wrapping_add(offset)) }
 }
 
 pub(super) fn start(gicd: Pa, gicc: Pa, gich: Pa, gicv: PaRange) {
@@ -101,52 +102,62 @@ pub(super) fn virtual_interface() -> Pa {
 #[derive(Debug, Default)]
 pub struct ListRegistersV2(());
 
-impl ListRegistersV2 {
-    /// The registers of the PE that runs this.
+impl Hardware for ListRegistersV2 {
+    const IS_V3: bool = false;
+
     #[inline(always)]
-    pub fn here() -> Self {
+    fn here() -> Self {
         Self(())
     }
 
-    /// How many there are.
     #[inline(always)]
-    pub fn count(&self) -> usize {
+    fn acknowledge() -> Acknowledged {
+        Acknowledged(acknowledge())
+    }
+
+    #[inline(always)]
+    fn drop_priority(interrupt: Acknowledged) {
+        drop_priority(interrupt.0);
+    }
+
+    #[inline(always)]
+    fn deactivate(interrupt: Acknowledged) {
+        deactivate(interrupt.0);
+    }
+
+    #[inline(always)]
+    fn count(&self) -> usize {
         (get(&GICH, VTR) & 63) as usize + 1
     }
 
-    /// Reads one.
     #[inline(always)]
-    pub fn get(&self, index: usize) -> u64 {
+    fn get(&self, index: usize) -> u64 {
         u64::from(get(&GICH, LR0 + 4 * (index as u64 & 63)))
     }
 
-    /// Writes one.
     #[inline(always)]
-    pub fn set(&mut self, index: usize, value: u64) {
+    fn set(&mut self, index: usize, value: u64) {
         set(&GICH, LR0 + 4 * (index as u64 & 63), value as u32);
     }
 
-    /// GICH_ELRSR: a bit for each register that holds no interrupt.
+    /// The first 32: the vGIC uses 16 at most.
     #[inline(always)]
-    pub fn empty(&self) -> u64 {
-        let low = u64::from(get(&GICH, ELRSR0));
-        if self.count() > 32 { low | u64::from(get(&GICH, ELRSR1)) << 32 } else { low }
+    fn empty(&self) -> u64 {
+        u64::from(get(&GICH, ELRSR0))
     }
 
-    /// GICH_HCR.
     #[inline(always)]
-    pub fn control(&self) -> u64 {
+    fn control(&self) -> u64 {
         u64::from(get(&GICH, HCR))
     }
 
-    /// Sets GICH_HCR.
     #[inline(always)]
-    pub fn set_control(&mut self, value: u64) {
+    fn set_control(&mut self, value: u64) {
         set(&GICH, HCR, value as u32);
     }
 
-    /// GICH_VMCR.
-    pub fn vmcr(&self) -> u64 {
+    #[inline(always)]
+    fn vmcr(&self) -> u64 {
         u64::from(get(&GICH, VMCR))
     }
 }
@@ -174,7 +185,7 @@ impl Saved {
         self.vmcr = get(&GICH, VMCR);
         self.active = get(&GICH, APR);
         self.control = get(&GICH, HCR);
-        let all = u64::MAX >> (64 - here.count());
+        let all = (2u64 << (here.count() - 1).min(LISTS - 1)) - 1;
         self.used = !here.empty() & all;
         let mut used = self.used;
         while used != 0 {

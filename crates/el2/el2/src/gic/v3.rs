@@ -1,5 +1,6 @@
 //! GICv3: Distributor, Redistributor, ICC and ICH system registers (IHI 0069, 12 "Programmers' Model").
 
+use super::{Acknowledged, Hardware};
 use crate::mmio::{load32, store32};
 use crate::regs::{instruction, mpidr, read, write};
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -190,53 +191,78 @@ macro_rules! for_list {
 #[derive(Debug, Default)]
 pub struct ListRegistersV3(());
 
-impl ListRegistersV3 {
-    /// The registers of the PE that runs this.
+impl Hardware for ListRegistersV3 {
+    const IS_V3: bool = true;
+
     #[inline(always)]
-    pub fn here() -> Self {
+    fn here() -> Self {
         Self(())
     }
 
-    /// How many there are.
     #[inline(always)]
-    pub fn count(&self) -> usize {
+    fn acknowledge() -> Acknowledged {
+        Acknowledged(acknowledge())
+    }
+
+    #[inline(always)]
+    fn drop_priority(interrupt: Acknowledged) {
+        drop_priority(interrupt.0);
+    }
+
+    #[inline(always)]
+    fn deactivate(interrupt: Acknowledged) {
+        deactivate(interrupt.0);
+    }
+
+    #[inline(always)]
+    fn count(&self) -> usize {
         (read!("S3_4_C12_C11_1") & 31) as usize + 1
     }
 
-    /// Reads one.
     #[inline(always)]
-    pub fn get(&self, index: usize) -> u64 {
-        for_list!(index, read)
+    fn get(&self, index: usize) -> u64 {
+        if index == 0 { read!("S3_4_C12_C12_0") } else { get_other(index) }
     }
 
-    /// Writes one.
     #[inline(always)]
-    pub fn set(&mut self, index: usize, value: u64) {
-        for_list!(index, write, value);
+    fn set(&mut self, index: usize, value: u64) {
+        if index == 0 {
+            write!("S3_4_C12_C12_0", value);
+        } else {
+            set_other(index, value);
+        }
     }
 
-    /// ICH_ELRSR_EL2: a bit for each register that holds no interrupt.
     #[inline(always)]
-    pub fn empty(&self) -> u64 {
+    fn empty(&self) -> u64 {
         read!("S3_4_C12_C11_5")
     }
 
-    /// ICH_HCR_EL2.
     #[inline(always)]
-    pub fn control(&self) -> u64 {
+    fn control(&self) -> u64 {
         read!("S3_4_C12_C11_0")
     }
 
-    /// Sets ICH_HCR_EL2.
     #[inline(always)]
-    pub fn set_control(&mut self, value: u64) {
+    fn set_control(&mut self, value: u64) {
         write!("S3_4_C12_C11_0", value);
     }
 
-    /// ICH_VMCR_EL2.
-    pub fn vmcr(&self) -> u64 {
+    #[inline(always)]
+    fn vmcr(&self) -> u64 {
         read!("S3_4_C12_C11_7")
     }
+}
+
+/// Any but the first list register, which is the one in use most often.
+#[inline(never)]
+fn get_other(index: usize) -> u64 {
+    for_list!(index, read)
+}
+
+#[inline(never)]
+fn set_other(index: usize, value: u64) {
+    for_list!(index, write, value);
 }
 
 /// A vCPU's virtual interface while it is not loaded.

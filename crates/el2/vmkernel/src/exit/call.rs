@@ -30,7 +30,9 @@ fn carry_out(pe: &mut Pe, mut vcpu: Loaded, outcome: Outcome) -> Loaded {
         }
         Outcome::Start { target, entry, context } => {
             vcpu.set_x(0, 0);
-            crate::vm::start_vcpu(pe.state.host, &vcpu.vm, target, entry, context);
+            if let Err(why) = crate::vm::start_vcpu(pe.state.host, &vcpu.vm, target, entry, context) {
+                crate::vm::stop_for(&vcpu.vm, why);
+            }
         }
         Outcome::Standby => {
             vcpu.set_x(0, 0);

@@ -219,6 +219,23 @@ both! {
         assert_eq!(vgic.live_hardware(ME), 0);
     }
 
+    /// Three times, since each time something else is left of the other vCPU.
+    fn a_switch_keeps_nothing_of_a_timer_that_ended(vgic, lrs) {
+        for round in 1..4 {
+            vgic.inject_hardware(ME, Intid(27), &mut lrs);
+            assert!(vgic.holds_hardware(ME, &lrs));
+            assert_eq!(lrs.guest().acknowledge(), Some((27, 0)));
+            assert!(vgic.holds_hardware(ME, &lrs));
+            lrs.guest().end(27);
+            assert!(!vgic.holds_hardware(ME, &lrs));
+            lrs.guest().switch();
+            vgic.fold(ME, &mut lrs);
+            assert_eq!(vgic.live_hardware(ME), 0);
+            vgic.flush(ME, &mut lrs);
+            assert_eq!(lrs.guest().deactivated, std::vec![27; round]);
+        }
+    }
+
     fn a_more_urgent_one_takes_the_place_of_a_pending_one(vgic, lrs) {
         vgic.gicd_write(ME, gicd::IPRIORITYR + 60, Width::W8, 0x40);
         for intid in 50..55 {

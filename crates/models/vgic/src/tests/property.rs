@@ -37,6 +37,7 @@ enum Step {
     Deactivate { vcpu: u8, first: bool },
     Exit { vcpu: u8 },
     Switch { vcpu: u8 },
+    Fold { vcpu: u8 },
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -61,7 +62,8 @@ fn step() -> impl Strategy<Value = Step> {
         8 => vcpu().prop_map(|vcpu| Step::End { vcpu }),
         8 => (vcpu(), any::<bool>()).prop_map(|(vcpu, first)| Step::Deactivate { vcpu, first }),
         1 => vcpu().prop_map(|vcpu| Step::Exit { vcpu }),
-        1 => vcpu().prop_map(|vcpu| Step::Switch { vcpu }),
+        2 => vcpu().prop_map(|vcpu| Step::Switch { vcpu }),
+        1 => vcpu().prop_map(|vcpu| Step::Fold { vcpu }),
     ]
 }
 
@@ -281,6 +283,14 @@ impl<L: Fake> World<L> {
             Step::Deactivate { vcpu, first } => self.deactivate(vcpu, first),
             Step::Exit { vcpu } => self.exits(VcpuSet::one(VcpuIndex(vcpu))),
             Step::Switch { vcpu } => {
+                let lrs = &mut self.lrs[usize::from(vcpu)];
+                let live = self.vgic.holds_hardware(VcpuIndex(vcpu), lrs);
+                assert_eq!(live, self.model.irq(vcpu, TIMER).physical, "timer held");
+                if !live {
+                    lrs.guest().switch();
+                }
+            }
+            Step::Fold { vcpu } => {
                 let concerned = self.vgic.fold(VcpuIndex(vcpu), &mut self.lrs[usize::from(vcpu)]);
                 self.compare_registers(vcpu);
                 let live = self.vgic.live_hardware(VcpuIndex(vcpu));

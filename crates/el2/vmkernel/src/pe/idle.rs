@@ -1,0 +1,133 @@
+//! What a PE does beside running a vCPU: sleeping, deadlines, mail, and VMs that stop.
+//!
+//! Called by [`super`] and by exits.
+
+use super::PeState;
+use crate::signals::RunState;
+use crate::vm::Vm;
+use crate::{Loaded, Pe, lists};
+use alloc::sync::Arc;
+use el2::gic::{self, HYP_TIMER, KICK, MAINTENANCE, VIRTUAL_TIMER};
+use machine::DeviceKind;
+use virtio::Progress;
+
+/// Nothing is to run: prepares memory, or sleeps until an interrupt; then takes those that came.
+pub(super) fn wait(pe: &mut Pe, current: Option<&Loaded>) {
+    pe.state.shared.publish(0);
+    if !el2::memory::prepare_step() {
+        pe.state.arm();
+        if !pe.state.shared.needs_attention() {
+            pe.sleep();
+        }
+    }
+    take_interrupts(pe, current);
+}
+
+/// Physical interrupts while no guest runs. `current` is loaded but blocked.
+fn take_interrupts(pe: &mut Pe, current: Option<&Loaded>) {
+    loop {
+        let interrupt = gic::acknowledge();
+        let Some(intid) = interrupt.intid() else { break };
+        gic::drop_priority(interrupt);
+        match intid {
+            VIRTUAL_TIMER if current.is_some() => {
+                if let Some(vcpu) = current {
+                    vcpu.signals.vgic.pend_hardware(vcpu.index, VIRTUAL_TIMER);
+                }
+                continue;
+            }
+            HYP_TIMER => {
+                fire_deadlines(pe);
+            }
+            MAINTENANCE => {
+                if let Some(vcpu) = current {
+                    vcpu.signals.wake(lists::fold(&vcpu.signals.vgic, vcpu.index));
+                }
+            }
+            KICK => {}
+            spi => crate::start::device_interrupt(pe, spi),
+        }
+        gic::deactivate(interrupt);
+    }
+    if let Some(vcpu) = current
+        && vcpu.signals.vgic.posted(vcpu.index)
+        && vcpu.take_blocked()
+    {
+        pe.state.slots.wake(vcpu.home.slot, el2::regs::counter());
+    }
+}
+
+/// Does what is due, and looks up the next deadline: work put off, guests' clocks, host devices, blocked vCPUs. Whether
+/// one that woke should run before the one that runs.
+pub(super) fn fire_deadlines(pe: &mut Pe) -> bool {
+    let mut preempts = false;
+    pe.state.armed = u64::MAX;
+    el2::timer::clear_deadline();
+    for _ in 0..pe.state.later.len() {
+        if let Some((vm, device)) = pe.state.later.pop_front() {
+            let progress = crate::devices::poll(&vm, device);
+            poll_later(pe, &vm, device, progress);
+        }
+    }
+    let now = el2::regs::counter();
+    while let Some(vm) = pe.state.alarms.take_due(now) {
+        crate::devices::ring(pe, &vm);
+    }
+    let host = pe.state.host;
+    if pe.state.is_first
+        && let Some(devices) = host.devices.get().filter(|devices| devices.look_at() <= now)
+    {
+        devices.look(pe);
+    }
+    for slot in 0..pe.state.slots.count() {
+        let Some(place) = pe.state.slots.get(slot).filter(|place| place.wake_at <= now) else { continue };
+        place.wake_at = u64::MAX;
+        let vcpu = place.signals.vcpus.get(usize::from(place.index.0));
+        if vcpu.is_some_and(crate::signals::VcpuSignals::take_blocked) {
+            preempts |= pe.state.slots.wake(slot, now);
+        }
+    }
+    pe.state.soonest = soonest(&pe.state);
+    preempts
+}
+
+/// The next deadline but the slice's and those of the vCPU that runs.
+pub(super) fn soonest(state: &PeState) -> u64 {
+    if !state.later.is_empty() {
+        return 0;
+    }
+    let devices = state.host.devices.get().filter(|_| state.is_first);
+    let devices = devices.map_or(u64::MAX, |devices| devices.look_at());
+    state.slots.next_wake().min(state.alarms.next()).min(devices)
+}
+
+/// A device had more to do than one call may take: it goes on in an interrupt of its own, so that guests and others get
+/// their turns in between.
+pub fn poll_later(pe: &mut Pe, vm: &Arc<Vm>, device: DeviceKind, progress: Progress) {
+    if progress == Progress::More {
+        pe.state.later.push_back((vm.clone(), device));
+        pe.state.expect(0);
+        pe.state.arm();
+    }
+}
+
+/// vCPUs that came, and those of VMs that stop.
+pub(super) fn look_around(pe: &mut Pe) {
+    for mail in pe.state.shared.take_mail() {
+        super::admit(pe, mail);
+    }
+    retire_parked(pe);
+}
+
+/// Parked vCPUs of VMs that stop are freed.
+fn retire_parked(pe: &mut Pe) {
+    for slot in 0..pe.state.slots.count() {
+        let Some(place) = pe.state.slots.get(slot) else { continue };
+        if let Some(parked) = place.parked.take_if(|parked| parked.vm.is_stopping()) {
+            parked.set_run(RunState::Off);
+            pe.state.slots.vacate(slot);
+            pe.state.shared.release();
+            crate::vm::vcpu_is_gone(pe, parked);
+        }
+    }
+}

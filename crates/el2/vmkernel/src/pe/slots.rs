@@ -1,0 +1,163 @@
+//! The vCPUs of one PE: where each is, its account, and when it is to be woken.
+//!
+//! Called by [`super`], on the PE that they belong to. Calls the policy (`sched::RunQueue`).
+//!
+//! Invariant: a vCPU is in the run queue at most once; `queued` says that it is there, or runs.
+
+use crate::Parked;
+use crate::signals::Signals;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use sched::{RunQueue, Share, VcpuSlot, Woken};
+use specs::VcpuIndex;
+
+/// A place for a vCPU of this PE.
+pub(super) struct Slot {
+    pub(super) signals: Arc<Signals>,
+    pub(super) index: VcpuIndex,
+    /// None while it is loaded.
+    pub(super) parked: Option<Parked>,
+    /// When a timer of a blocked vCPU fires; u64::MAX: never.
+    pub(super) wake_at: u64,
+    pub(super) share: Share,
+    /// It waits in the run queue, or runs.
+    pub(super) queued: bool,
+}
+
+/// All vCPUs of a PE, and whose turn it is.
+pub(super) struct Slots {
+    places: Vec<Option<Slot>>,
+    pub(super) queue: RunQueue,
+    /// How many there are.
+    pub(super) residents: u32,
+    /// Since when the vCPU that runs has not been charged.
+    since: u64,
+    /// When its turn is over, if others wait.
+    pub(super) slice_end: u64,
+}
+
+impl Slots {
+    pub(super) fn new(ticks_per_second: u64) -> Self {
+        Self {
+            places: Vec::new(),
+            queue: RunQueue::new(ticks_per_second),
+            residents: 0,
+            since: 0,
+            slice_end: u64::MAX,
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn get(&mut self, slot: u16) -> Option<&mut Slot> {
+        self.places.get_mut(usize::from(slot))?.as_mut()
+    }
+
+    pub(super) fn count(&self) -> u16 {
+        u16::try_from(self.places.len()).unwrap_or(u16::MAX)
+    }
+
+    /// The first place that is free.
+    pub(super) fn free(&self) -> u16 {
+        let free = self.places.iter().position(Option::is_none).unwrap_or(self.places.len());
+        u16::try_from(free).unwrap_or(u16::MAX)
+    }
+
+    /// A vCPU comes to this PE, and waits for its turn.
+    pub(super) fn admit(&mut self, slot: u16, mut vcpu: Slot, now: u64) {
+        self.start_slice(now);
+        vcpu.queued = self.queue.arrive(VcpuSlot(slot), &mut vcpu.share);
+        match self.places.get_mut(usize::from(slot)) {
+            Some(free) => *free = Some(vcpu),
+            None => self.places.push(Some(vcpu)),
+        }
+        self.residents = self.residents.saturating_add(1);
+    }
+
+    /// A vCPU leaves this PE for another: its account goes with it.
+    pub(super) fn depart(&mut self, slot: u16) -> Option<(Parked, Share)> {
+        let place = self.places.get_mut(usize::from(slot))?.as_mut()?;
+        let parked = place.parked.take()?;
+        let mut share = place.share;
+        self.queue.depart(VcpuSlot(slot), &mut share);
+        self.vacate(slot);
+        Some((parked, share))
+    }
+
+    /// Forgets a vCPU that is gone.
+    pub(super) fn vacate(&mut self, slot: u16) {
+        if let Some(place) = self.places.get_mut(usize::from(slot)) {
+            *place = None;
+        }
+        self.queue.remove(VcpuSlot(slot));
+        self.residents = self.residents.saturating_sub(1);
+    }
+
+    /// Whoever waits first has to wait for a slice from now.
+    #[inline(always)]
+    fn start_slice(&mut self, now: u64) {
+        if self.queue.waiting() == 0 {
+            self.slice_end = now.saturating_add(self.queue.slice_ticks());
+        }
+    }
+
+    /// Books what the vCPU that runs has had so far.
+    #[inline(always)]
+    pub(super) fn charge(&mut self, running: u16, now: u64) {
+        let ticks = now.wrapping_sub(self.since);
+        self.since = now;
+        if let Some(place) = self.places.get_mut(usize::from(running)).and_then(Option::as_mut) {
+            self.queue.charge(&mut place.share, ticks);
+        }
+    }
+
+    /// A blocked vCPU is ready; whether the one that runs, which is charged, is to make way. One that is not blocked
+    /// stays as it is.
+    #[inline]
+    pub(super) fn wake(&mut self, slot: u16, now: u64) -> bool {
+        self.start_slice(now);
+        let Some(place) = self.places.get_mut(usize::from(slot)).and_then(Option::as_mut) else {
+            return false;
+        };
+        if place.queued {
+            return false;
+        }
+        place.queued = true;
+        place.wake_at = u64::MAX;
+        self.queue.wake(VcpuSlot(slot), &mut place.share) == Woken::Preempts
+    }
+
+    /// The vCPU that ran waits until `wake_at`, or until it is woken.
+    #[inline(always)]
+    pub(super) fn block(&mut self, running: u16, wake_at: u64, now: u64) {
+        self.charge(running, now);
+        self.queue.block();
+        if let Some(place) = self.get(running) {
+            place.queued = false;
+            place.wake_at = wake_at;
+        }
+    }
+
+    /// The vCPU that ran waits for its next turn.
+    pub(super) fn requeue(&mut self, running: u16, now: u64) {
+        self.charge(running, now);
+        if let Some(place) = self.places.get_mut(usize::from(running)).and_then(Option::as_mut) {
+            place.queued = self.queue.requeue(VcpuSlot(running), &place.share);
+        }
+    }
+
+    /// Whose turn it is, from now.
+    #[inline(always)]
+    pub(super) fn pick(&mut self, now: impl FnOnce() -> u64) -> Option<u16> {
+        let VcpuSlot(slot) = self.queue.pick()?;
+        self.since = now();
+        if self.queue.waiting() != 0 {
+            self.slice_end = self.since.saturating_add(self.queue.slice_ticks());
+        }
+        Some(slot)
+    }
+
+    /// The first deadline of those that are blocked.
+    pub(super) fn next_wake(&self) -> u64 {
+        self.places.iter().flatten().map(|place| place.wake_at).min().unwrap_or(u64::MAX)
+    }
+}
