@@ -3,11 +3,14 @@
 //! Called by `vmkernel` at boot with the MMU off: no heap, no atomics, fixed capacities.
 //! Source: Devicetree Specification 0.4; Linux's bindings `arm/cpus.yaml`, `interrupt-controller/arm,gic*.yaml`.
 
+mod wiring;
+
 use core::fmt;
 use dtoolkit::fdt::{Fdt, FdtNode};
 use dtoolkit::{Node, Property};
 use heapless::{String, Vec};
 use specs::Pa;
+pub use wiring::{EthernetNode, LedNode, Wiring};
 
 /// PEs that a board may have.
 pub const MAX_PES: usize = 128;
@@ -144,6 +147,8 @@ pub struct Board {
     pub boot_arguments: String<256>,
     /// `/chosen/rng-seed`.
     pub seed: Vec<u8, 64>,
+    /// What hangs on what.
+    pub wiring: Wiring,
     /// Devices with a `compatible`, in the order of the tree.
     pub devices: Vec<DeviceNode, 96>,
 }
@@ -194,6 +199,7 @@ impl Board {
         let console = stdout.as_deref().unwrap_or("");
         self.walk(root, Bus::root(root), "", console, 0);
         self.read_chosen(root);
+        self.wiring = Wiring::read(root);
         if self.memory.is_empty() {
             return Err(BoardError::NoMemory);
         }
@@ -471,6 +477,12 @@ mod tests {
         let serial = board.devices.iter().find(|device| device.compatible == "arm,pl011").unwrap();
         assert_eq!(serial.dma, DmaWindow::ALL);
         assert!(!board.psci_by_smc);
+        let genet =
+            board.devices.iter().find(|device| device.compatible == "brcm,bcm2711-genet-v5").unwrap();
+        assert_eq!((genet.registers.start, genet.intid), (Pa(0xfd58_0000), Some(189)));
+        let ethernet = EthernetNode { mac: Some([0xdc, 0xa6, 0x32, 1, 2, 3]), phy_address: Some(1) };
+        let act_led = Some(LedNode { line: 42, active_low: false });
+        assert_eq!(board.wiring, Wiring { act_led, ethernet });
     }
 
     #[test]

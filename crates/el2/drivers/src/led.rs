@@ -4,6 +4,7 @@
 //! and works in a panic loop too. docs/pi/README.md tells people what each pattern means.
 //! Source: BCM2711 ARM Peripherals, 5.2 "GPIO Register View"; Linux `bcm2711-rpi-4-b.dts` (`leds`: GPIO 42, active high).
 
+use crate::board::LedNode;
 use crate::hardware::Registers;
 
 /// GPFSEL0; ten lines of 3 bits in each.
@@ -12,8 +13,6 @@ pub const FUNCTION_SELECT: usize = 0x00;
 pub const SET: usize = 0x1c;
 /// GPCLR0.
 pub const CLEAR: usize = 0x28;
-/// The ACT LED's line on every BCM2711 board.
-pub const ACT: u32 = 42;
 
 /// What the LED says. A pattern is a bit per 125 ms, the lowest first, and its length.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -60,7 +59,7 @@ const fn drawn(drawing: &str) -> (u64, u32) {
 /// The LED.
 pub struct Led<R> {
     registers: R,
-    line: u32,
+    node: LedNode,
     step_ticks: u64,
     sign: Sign,
     since: Option<u64>,
@@ -68,18 +67,18 @@ pub struct Led<R> {
 }
 
 impl<R: Registers> Led<R> {
-    /// On GPIO `line`, active high; makes it an output, dark.
-    pub fn new(registers: R, line: u32, ticks_per_second: u64) -> Self {
+    /// On a GPIO line; makes it an output, dark.
+    pub fn new(registers: R, node: LedNode, ticks_per_second: u64) -> Self {
         let mut led = Self {
             registers,
-            line: line.min(57),
+            node: LedNode { line: node.line.min(57), ..node },
             step_ticks: (ticks_per_second / 8).max(1),
             sign: Sign::Off,
             since: None,
             lit: true,
         };
         let offset = FUNCTION_SELECT.saturating_add(led.bank(10).saturating_mul(4));
-        let shift = led.line % 10 * 3;
+        let shift = led.node.line % 10 * 3;
         let others = led.registers.read32(offset) & !(7 << shift);
         led.registers.write32(offset, others | 1 << shift);
         led.light(false);
@@ -87,7 +86,7 @@ impl<R: Registers> Led<R> {
     }
 
     fn bank(&self, lines: u32) -> usize {
-        usize::try_from(self.line / lines).unwrap_or(0)
+        usize::try_from(self.node.line / lines).unwrap_or(0)
     }
 
     /// Changes what it says; the pattern begins anew with the next poll.
@@ -98,24 +97,25 @@ impl<R: Registers> Led<R> {
         }
     }
 
-    /// Goes on; returns when to call again.
+    /// Goes on; returns when it changes next.
     pub fn poll(&mut self, now: u64) -> u64 {
         let since = *self.since.get_or_insert(now);
         let step = now.saturating_sub(since) / self.step_ticks;
         let (pattern, length) = self.sign.pattern();
-        let bit = u32::try_from(step % u64::from(length)).unwrap_or(0);
-        let lit = pattern >> bit & 1 != 0;
+        let bit = |step: u64| pattern >> (step % u64::from(length)) & 1 != 0;
+        let lit = bit(step);
         if lit != self.lit {
             self.light(lit);
         }
-        since.saturating_add(step.saturating_add(1).saturating_mul(self.step_ticks))
+        let rest = (1..=u64::from(length)).find(|ahead| bit(step.wrapping_add(*ahead)) != lit);
+        since.saturating_add(step.saturating_add(rest.unwrap_or(length.into())).saturating_mul(self.step_ticks))
     }
 
     fn light(&mut self, lit: bool) {
         self.lit = lit;
-        let base = if lit { SET } else { CLEAR };
+        let base = if lit != self.node.active_low { SET } else { CLEAR };
         let offset = base.saturating_add(self.bank(32).saturating_mul(4));
-        self.registers.write32(offset, 1 << (self.line % 32));
+        self.registers.write32(offset, 1 << (self.node.line % 32));
     }
 }
 
@@ -152,19 +152,33 @@ mod tests {
         }
     }
 
-    fn seen(sign: Sign, steps: u64) -> String {
+    /// The pattern by steps of 1,000 ticks, polled only when the driver wants it; and how often that was.
+    fn watch(sign: Sign, steps: u64, active_low: bool) -> (String, u32) {
         let gpio = Rc::new(Gpio::default());
         gpio.select.borrow_mut()[4] = u32::MAX;
-        let mut led = Led::new(gpio.clone(), ACT, 8000);
+        let mut led = Led::new(gpio.clone(), LedNode { line: 42, active_low }, 8000);
         assert_eq!(gpio.select.borrow()[4], !(6 << 6));
         led.show(sign);
-        let mut now = 77;
-        (0..steps)
-            .map(|_| {
-                now = led.poll(now);
-                if gpio.lit.get() { '#' } else { '.' }
-            })
-            .collect()
+        let (mut due, mut polls) = (77, 0);
+        let step = |step| {
+            if due <= 77 + step * 1000 {
+                due = led.poll(77 + step * 1000);
+                polls += 1;
+            }
+            if gpio.lit.get() != active_low { '#' } else { '.' }
+        };
+        ((0..steps).map(step).collect(), polls)
+    }
+
+    fn seen(sign: Sign, steps: u64) -> String {
+        watch(sign, steps, false).0
+    }
+
+    #[test]
+    fn an_active_low_line_is_turned_and_polls_are_few() {
+        let running = watch(Sign::Running, 32, true);
+        assert_eq!(running, watch(Sign::Running, 32, false));
+        assert_eq!(running, (String::from("#...............#..............."), 4));
     }
 
     #[test]

@@ -7,6 +7,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod board;
+pub mod firmware;
 pub mod genet;
 pub mod hardware;
 pub mod led;

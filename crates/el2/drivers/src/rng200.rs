@@ -155,6 +155,60 @@ impl<R: Registers> Rng200<R> {
     }
 }
 
+/// Bytes that are given at a time: two seeds of the host's generator.
+const GIVEN: usize = 64;
+/// Looks while the start-up test and the first seed go on, in a second.
+const LOOKS_PER_SECOND: u64 = 1000;
+/// Seconds between two later seeds.
+const AGAIN_SECONDS: u64 = 600;
+
+/// Feeds the host's generator from the source: a seed at start, another every ten minutes.
+pub struct Feeder<R> {
+    source: Rng200<R>,
+    ticks_per_second: u64,
+    due: u64,
+    given: usize,
+    failure: Option<Unhealthy>,
+}
+
+impl<R: Registers> Feeder<R> {
+    /// From a source.
+    pub const fn new(source: Rng200<R>, ticks_per_second: u64) -> Self {
+        Self { source, ticks_per_second, due: 0, given: 0, failure: None }
+    }
+
+    /// How the source does, and how it failed last.
+    pub const fn health(&self) -> (Health, Option<Unhealthy>) {
+        (self.source.health, self.failure)
+    }
+
+    /// Goes on; `give` takes healthy bytes. Returns when to call again, and a failure when there is a new one.
+    pub fn poll(&mut self, now: u64, give: impl FnOnce(&[u8])) -> (u64, Option<Unhealthy>) {
+        if now < self.due {
+            return (self.due, None);
+        }
+        let mut bytes = [0; GIVEN];
+        let drawn = self.source.draw(&mut bytes);
+        let mut wait = self.ticks_per_second / LOOKS_PER_SECOND;
+        match drawn {
+            Ok(count) => {
+                give(bytes.get(..count).unwrap_or(&[]));
+                self.given = self.given.saturating_add(count);
+                if self.given >= GIVEN {
+                    (self.given, wait) = (0, self.ticks_per_second.saturating_mul(AGAIN_SECONDS));
+                }
+            }
+            Err(Unhealthy::GivenUp) => wait = u64::MAX,
+            Err(_) => {}
+        }
+        bytes.fill(0);
+        self.due = now.saturating_add(wait.max(1));
+        let failure = drawn.err().filter(|failure| self.failure != Some(*failure));
+        self.failure = drawn.err().or(self.failure);
+        (self.due, failure)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -209,5 +263,31 @@ mod tests {
     fn an_empty_fifo_gives_nothing_and_is_no_failure() {
         let model = Rng200Model::new(Source::Empty);
         assert_eq!(draw(&model, 50), (0, None));
+    }
+
+    /// Feeds for `seconds`; bytes given, polls, failures told.
+    fn feed(source: Source, seconds: u64) -> (usize, u32, std::vec::Vec<Unhealthy>) {
+        let mut feeder = Feeder::new(Rng200::new(Rng200Model::new(source)), 1_000_000);
+        let (mut now, mut given, mut polls, mut failures) = (0, 0, 0, std::vec::Vec::new());
+        while now < seconds * 1_000_000 {
+            let (due, failure) = feeder.poll(now, |bytes| given += bytes.len());
+            failures.extend(failure);
+            (now, polls) = (due, polls + 1);
+        }
+        (given, polls, failures)
+    }
+
+    #[test]
+    fn a_seed_comes_at_once_and_then_seldom() {
+        let (given, polls, failures) = feed(Source::Good, 1300);
+        assert_eq!((given, failures.len()), (3 * 64, 0), "at the start, after 10 and after 20 minutes");
+        assert!(polls < 40, "{polls} polls");
+    }
+
+    #[test]
+    fn a_bad_source_is_told_of_and_then_left_alone() {
+        let (given, polls, failures) = feed(Source::Stuck, 1300);
+        assert_eq!((given, &failures[..]), (0, &[Unhealthy::Repetition, Unhealthy::GivenUp][..]));
+        assert!(polls < 40, "{polls} polls");
     }
 }

@@ -59,7 +59,7 @@ mod tests {
         let model = SdhciModel::new(memory, Some(SdCard::fast()));
         model.capabilities_high.set(registers::capability::HIGH_DDR50);
         let quirks = Quirks { no_card_detect: true, board_power: true, ..Quirks::default() };
-        let config = Config { quirks, base_hertz: None, ticks_per_second: 1_000_000 };
+        let config = Config { quirks, ticks_per_second: 1_000_000 };
         let mut driver = Sdhci::new(model.clone(), dma.clone(), config).unwrap();
         let mut mailbox = Mailbox::new(firmware.clone(), &dma, 1_000_000).unwrap();
         let mut slot = Slot::default();

@@ -242,7 +242,7 @@ fn raspi4b_is_switched_off() {
 type Driver = Sdhci<Device, Memory>;
 
 fn driver(qemu: &Rc<Qemu>, base: u64, quirks: Quirks) -> Driver {
-    let config = Config { quirks, base_hertz: None, ticks_per_second: 1_000_000 };
+    let config = Config { quirks, ticks_per_second: 1_000_000 };
     Sdhci::new(Device { qemu: qemu.clone(), base }, Memory(qemu.clone()), config).unwrap()
 }
 

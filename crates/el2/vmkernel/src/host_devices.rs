@@ -78,7 +78,7 @@ fn start_card(host: &Host, node: &DeviceNode, quirks: Quirks, found: &mut HostDe
     let Some(registers) = DeviceRegisters::map(node.registers) else { return Ok(()) };
     let dma = HostDma { limit: node.dma.limit, offset: node.dma.offset };
     let ticks_per_second = el2::regs::counter_hz();
-    let config = Config { quirks, base_hertz: None, ticks_per_second };
+    let config = Config { quirks, ticks_per_second };
     let mut driver = Sdhci::new(registers, dma, config).map_err(|trouble| alloc::format!("{trouble}"))?;
     let begun = el2::regs::counter();
     while !driver.is_settled() {

@@ -63,7 +63,7 @@ pub fn sdhci(bytes: &[u8]) {
         no_high_speed_bit: flags & 4 != 0,
         board_power: flags & 8 != 0,
     };
-    let config = sdhci::Config { quirks, base_hertz: None, ticks_per_second: 1_000_000 };
+    let config = sdhci::Config { quirks, ticks_per_second: 1_000_000 };
     let mut driver = Sdhci::new(registers.clone(), dma.clone(), config).unwrap();
     let (mut now, mut taken, mut answered) = (0u64, 0u32, 0u32);
     while !registers.ended() {

@@ -8,11 +8,15 @@
 //! whole array in memory at once, and each bound would be checked here again.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
+mod reader;
+
 use alloc::vec::Vec;
 use core::fmt;
 use ports::{
     BlockBackend, BlockCompletion, BlockError, BlockGeometry, BlockOp, BlockRequest, Sector, Submitted,
 };
+
+pub use reader::{BUFFER_BYTES, Reader};
 
 /// Bytes of a logical block; other sizes are refused below (4Kn disks are no target).
 const SECTOR: usize = 512;
@@ -30,6 +34,11 @@ pub enum PartitionKind {
     /// MBR: OS type.
     Mbr(u8),
 }
+
+/// Type GUID of a datastore's partition, 6272616D-626C-4565-A473-746F72650001 (docs/datastore-format.md): ours to write.
+pub const OURS: PartitionKind = PartitionKind::Guid([
+    0x6d, 0x61, 0x72, 0x62, 0x6c, 0x62, 0x65, 0x45, 0xa4, 0x73, 0x74, 0x6f, 0x72, 0x65, 0x00, 0x01,
+]);
 
 /// One partition.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -179,3 +179,45 @@ proptest! {
         }
     }
 }
+
+/// An image behind a driver that ends each request at the next question, and can't read one sector.
+struct Slow {
+    image: Vec<u8>,
+    waits: Option<BlockCompletion>,
+    bad: u64,
+}
+
+impl BlockBackend for Slow {
+    fn geometry(&self) -> BlockGeometry {
+        let sectors = (self.image.len() / SECTOR) as u64;
+        BlockGeometry { sectors, read_only: false, block_bytes: 512, discard: false }
+    }
+    fn submit(&mut self, request: &BlockRequest<'_>) -> Submitted {
+        assert!(self.waits.is_none() && request.op == BlockOp::Read, "one read in flight");
+        let at = request.sector.0 as usize * SECTOR;
+        request.memory.write_span(request.data[0], &self.image[at..at + SECTOR]);
+        let result = if request.sector.0 == self.bad { Err(BlockError::Io) } else { Ok(()) };
+        self.waits = Some(BlockCompletion { token: request.token, result });
+        Submitted::InFlight
+    }
+    fn complete(&mut self) -> Option<BlockCompletion> {
+        self.waits.take()
+    }
+}
+
+#[test]
+fn a_driver_that_takes_its_time_gives_the_same_table() {
+    use ports::fake::FakeMemory;
+    let memory = FakeMemory::new(specs::Ipa(0), SECTOR);
+    let buffer = ports::Span { start: Pa(FakeMemory::PA_OFFSET), bytes: BUFFER_BYTES };
+    let image = gpt(&[(64, 127), (128, 255)]);
+    // Sector 1 is the header: then the backup serves.
+    for bad in [u64::MAX, 1] {
+        let mut disk = Slow { image: image.clone(), waits: None, bad };
+        let mut reader = Reader::new(DISK as u64, buffer);
+        while !reader.poll(&mut disk, &memory as &dyn ports::GuestMemory) {}
+        let table = reader.finish();
+        assert_eq!(ranges(&table), [(1, 64, 64), (2, 128, 128)]);
+        assert_eq!(table.complaints.is_empty(), bad == u64::MAX);
+    }
+}

@@ -9,6 +9,7 @@
 use super::card::{BusSpeed, Card, CardStatus, Cid, Csd, Nonsense, Scr, SdStatus, SwitchStatus};
 use super::command::{Command, Fault, Reply};
 use super::controller::Progress;
+use super::tuning;
 use super::{Phase, Sdhci, SlotChange, Trouble};
 use crate::hardware::{Dma, Registers};
 
@@ -56,6 +57,8 @@ pub(super) struct BringUp {
     /// CMD8 was answered.
     version_2: bool,
     asked: u16,
+    /// Tuning blocks read.
+    tuned: u16,
     operating_condition: u32,
     cid: u128,
     relative_address: u16,
@@ -99,6 +102,8 @@ pub(super) enum Step {
     StopClock,
     FastClock,
     FastClockOn,
+    StartTuning,
+    Tune,
     SendStatus,
 }
 
@@ -195,6 +200,10 @@ impl<R: Registers, D: Dma> Sdhci<R, D> {
                 self.controller.stop_clock();
                 10
             }
+            Step::StartTuning => {
+                self.controller.start_tuning();
+                1
+            }
             Step::FastClock => {
                 let slowest = if self.slower >= HALF_SPEED { 12_500_000 } else { u32::MAX };
                 self.controller.set_timing(self.bring_up.speed.function(), self.bring_up.low_voltage);
@@ -224,6 +233,7 @@ impl<R: Registers, D: Dma> Sdhci<R, D> {
             Step::BusWidth => Command::plain(6, 2, Reply::Short),
             Step::CheckFunctions => Command::question(6, OTHER_GROUPS | 1, 64),
             Step::SwitchFunction => Command::question(6, SWITCH | OTHER_GROUPS | function, 64),
+            Step::Tune => tuning::command(),
             Step::SendStatus => Command::question(13, 0, 64),
             _ => return None,
         })
@@ -243,7 +253,8 @@ impl<R: Registers, D: Dma> Sdhci<R, D> {
 
     fn operating_condition(&self) -> u32 {
         let high = if self.bring_up.version_2 { HIGH_CAPACITY } else { 0 };
-        let able = self.controller.abilities.sdr50 || self.controller.abilities.ddr50;
+        let host = self.controller.abilities;
+        let able = host.sdr104 || host.sdr50 || host.ddr50;
         let low = if self.bring_up.version_2 && able && self.slower < NO_LOW_VOLTAGE {
             SWITCH_1V8 | PERFORMANCE
         } else {
@@ -289,7 +300,9 @@ impl<R: Registers, D: Dma> Sdhci<R, D> {
             Step::StopClock => Step::FastClock,
             Step::FastClock => Step::FastClockOn,
             Step::FastClockOn if !self.controller.start_clock() => return Ok(None),
+            Step::FastClockOn if self.controller.must_tune(self.bring_up.speed) => Step::StartTuning,
             Step::FastClockOn => Step::SendStatus,
+            Step::StartTuning => Step::Tune,
             _ => return Ok(None),
         };
         // 74 clocks at 400 kHz before the first command (6.4.1), 1 ms after the voltage switch (4.2.4.2).
@@ -395,6 +408,11 @@ impl<R: Registers, D: Dma> Sdhci<R, D> {
                 }
                 Step::StopClock
             }
+            Step::Tune => {
+                self.bring_up.tuned = self.bring_up.tuned.saturating_add(1);
+                let over = self.controller.is_tuned(self.bring_up.tuned)?;
+                if over { Step::SendStatus } else { Step::Tune }
+            }
             Step::SendStatus => {
                 self.bring_up.status = SdStatus::parse(&self.answer_bytes());
                 self.bring_up_done();
@@ -431,6 +449,7 @@ impl<R: Registers, D: Dma> Sdhci<R, D> {
         let host = self.controller.abilities;
         let low = self.bring_up.low_voltage && self.bring_up.four_bit;
         let choices = [
+            (BusSpeed::Sdr104, low && host.sdr104),
             (BusSpeed::Sdr50, low && host.sdr50),
             (BusSpeed::Ddr50, low && host.ddr50),
             (BusSpeed::High, host.high_speed || low),

@@ -229,6 +229,8 @@ pub enum BusSpeed {
     Sdr50,
     /// 50 MHz, both edges, at 1.8 V.
     Ddr50,
+    /// 208 MHz at 1.8 V.
+    Sdr104,
 }
 
 impl BusSpeed {
@@ -238,6 +240,7 @@ impl BusSpeed {
             Self::Default => 0,
             Self::High => 1,
             Self::Sdr50 => 2,
+            Self::Sdr104 => 3,
             Self::Ddr50 => 4,
         }
     }
@@ -248,6 +251,7 @@ impl BusSpeed {
             Self::Default => 25_000_000,
             Self::High | Self::Ddr50 => 50_000_000,
             Self::Sdr50 => 100_000_000,
+            Self::Sdr104 => 208_000_000,
         }
     }
 }

@@ -145,6 +145,8 @@ pub enum Fault {
     Nonsense(Nonsense),
     /// The board refuses or fails to switch the card's power or voltage.
     Board,
+    /// No sampling moment was found.
+    Tuning,
     /// No operating voltage in common, or the card never got ready.
     Voltage,
 }
@@ -173,7 +175,7 @@ impl Fault {
 
     /// Whether a slower clock may help.
     pub const fn is_signal(self) -> bool {
-        matches!(self, Self::DamagedAnswer | Self::DamagedData | Self::AutoCommand)
+        matches!(self, Self::DamagedAnswer | Self::DamagedData | Self::AutoCommand | Self::Tuning)
     }
 }
 
@@ -192,6 +194,7 @@ impl fmt::Display for Fault {
             Self::Status(status) => write!(f, "the card reports errors {:#010x}", status.errors()),
             Self::Nonsense(nonsense) => write!(f, "the card answers nonsense: {nonsense}"),
             Self::Board => f.write_str("the board does not switch the card's power or voltage"),
+            Self::Tuning => f.write_str("no moment was found at which its data is whole (tuning)"),
             Self::Voltage => f.write_str("the card never got ready at this voltage"),
         }
     }

@@ -6,6 +6,7 @@
 
 use super::command::{Command, Fault, Stop};
 use super::registers::{self as reg, capability, clock, control, control_2, present, status};
+use super::tuning::SEND_TUNING_BLOCK;
 use crate::hardware::Registers;
 
 /// Blocks that one call moves through the data port, so that it ends soon (4 KiB).
@@ -42,6 +43,10 @@ pub struct Abilities {
     pub high_speed: bool,
     /// 1.8 V signalling with SDR50.
     pub sdr50: bool,
+    /// 1.8 V signalling with SDR104.
+    pub sdr104: bool,
+    /// SDR50 needs tuning.
+    pub tunes_sdr50: bool,
     /// 1.8 V signalling with DDR50.
     pub ddr50: bool,
     /// Specification 3.00 or later: 10-bit clock divider, Auto CMD23.
@@ -83,7 +88,7 @@ pub trait PortMemory {
 
 /// A controller.
 pub struct Controller<R> {
-    registers: R,
+    pub(super) registers: R,
     quirks: Quirks,
     /// What it can do.
     pub abilities: Abilities,
@@ -92,11 +97,13 @@ pub struct Controller<R> {
     /// Signal Enable as last written.
     signals: u32,
     flight: Option<Flight>,
+    /// Blocks that went through the port since the last [`Self::take_ported`].
+    ported: u32,
 }
 
 impl<R: Registers> Controller<R> {
-    /// Reads what it can do. `base_hertz` is what feeds it, where the board knows better than the capabilities.
-    pub fn new(registers: R, quirks: Quirks, base_hertz: Option<u32>) -> Self {
+    /// Reads what it can do.
+    pub fn new(registers: R, quirks: Quirks) -> Self {
         let mut low = registers.read32(reg::CAPABILITIES);
         let high = registers.read32(reg::CAPABILITIES_HIGH);
         let version = registers.read32(reg::VERSION) >> 16 & 0xff;
@@ -106,18 +113,24 @@ impl<R: Registers> Controller<R> {
         }
         let low_voltage = (low & capability::V1_8 != 0 || quirks.board_power) && !quirks.no_capabilities;
         let megahertz = low >> capability::BASE_CLOCK_SHIFT & if version >= 2 { 0xff } else { 0x3f };
-        let tunes = high & capability::HIGH_TUNES_SDR50 != 0;
         let abilities = Abilities {
             adma2: low & capability::ADMA2 != 0,
             high_speed: low & capability::HIGH_SPEED != 0,
-            sdr50: low_voltage && high & capability::HIGH_SDR50 != 0 && !tunes,
+            sdr50: low_voltage && high & capability::HIGH_SDR50 != 0,
+            sdr104: low_voltage && high & capability::HIGH_SDR104 != 0,
+            tunes_sdr50: high & capability::HIGH_TUNES_SDR50 != 0,
             ddr50: low_voltage && high & capability::HIGH_DDR50 != 0,
             version_3: version >= 2,
-            base_hertz: base_hertz
-                .filter(|hz| *hz >= 1_000_000)
-                .unwrap_or(megahertz.saturating_mul(1_000_000)),
+            base_hertz: megahertz.saturating_mul(1_000_000),
         };
-        Self { registers, quirks, abilities, control: 0, signals: 0, flight: None }
+        Self { registers, quirks, abilities, control: 0, signals: 0, flight: None, ported: 0 }
+    }
+
+    /// What feeds it, where the board knows better than the capabilities.
+    pub fn set_base_hertz(&mut self, hertz: u32) {
+        if hertz >= 1_000_000 {
+            self.abilities.base_hertz = hertz;
+        }
     }
 
     /// Starts Software Reset For All.
@@ -276,7 +289,8 @@ impl<R: Registers> Controller<R> {
         }
         self.signal_command(!command.uses_data_lines());
         self.registers.write32(reg::ARGUMENT, command.argument);
-        self.registers.write32(reg::COMMAND, command.word(self.abilities.adma2));
+        let by_dma = self.abilities.adma2 && command.index != SEND_TUNING_BLOCK;
+        self.registers.write32(reg::COMMAND, command.word(by_dma));
         self.flight = Some(Flight { command, answered: false, blocks: 0 });
         Ok(())
     }
@@ -293,6 +307,10 @@ impl<R: Registers> Controller<R> {
             self.flight = None;
             return Progress::Failed(Fault::from_status(status));
         }
+        if flight.command.index == SEND_TUNING_BLOCK {
+            self.flight = None;
+            return Progress::Done(0);
+        }
         flight.answered |= status & status::COMMAND != 0;
         if status & (status::READ_READY | status::WRITE_READY) != 0 {
             self.move_blocks(&mut flight, memory);
@@ -303,7 +321,7 @@ impl<R: Registers> Controller<R> {
         if ended { Progress::Done(self.registers.read32(reg::RESPONSE)) } else { Progress::Moving }
     }
 
-    fn move_blocks(&self, flight: &mut Flight, memory: &mut impl PortMemory) {
+    fn move_blocks(&mut self, flight: &mut Flight, memory: &mut impl PortMemory) {
         let Some(data) = flight.command.data else { return };
         let ready = if data.read { status::READ_READY } else { status::WRITE_READY };
         let mut block = [0; 512];
@@ -328,6 +346,24 @@ impl<R: Registers> Controller<R> {
                 self.registers.write_port(reg::BUFFER, block);
             }
             flight.blocks = flight.blocks.saturating_add(1);
+            self.ported = self.ported.saturating_add(1);
+        }
+    }
+
+    /// Blocks that went through the port since the last call.
+    pub fn take_ported(&mut self) -> u32 {
+        core::mem::take(&mut self.ported)
+    }
+
+    /// Acknowledges what came with no command in flight: a line that stays up would interrupt for ever. Card changes are
+    /// left for [`Self::take_card_change`].
+    pub fn drop_strays(&mut self) {
+        if self.flight.is_some() {
+            return;
+        }
+        let strays = self.registers.read32(reg::STATUS) & !(status::INSERTED | status::REMOVED);
+        if strays != 0 {
+            self.registers.write32(reg::STATUS, strays);
         }
     }
 

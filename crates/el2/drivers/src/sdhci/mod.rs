@@ -21,6 +21,7 @@ pub mod registers;
 #[cfg(test)]
 mod tests;
 mod transfer;
+mod tuning;
 
 use crate::hardware::{Dma, DmaBuffer, Registers};
 use bring_up::{BringUp, Step};
@@ -43,14 +44,14 @@ const ZERO_BYTES: usize = 4096;
 pub const STEPS_PER_POLL: u32 = 12;
 /// Sectors after whose move a poll ends: their cache maintenance costs instructions too.
 pub const SECTORS_PER_POLL: u32 = 512;
+/// Sectors through the data port after which a poll ends: 128 loads each.
+pub const PORTED_PER_POLL: u32 = 16;
 
 /// What the driver is told about its controller.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Config {
     /// What is particular about it.
     pub quirks: Quirks,
-    /// Hz of what feeds it, where the board knows (mailbox: clock EMMC2); else the capabilities say.
-    pub base_hertz: Option<u32>,
     /// Ticks of `poll`'s time in a second.
     pub ticks_per_second: u64,
 }
@@ -170,7 +171,7 @@ impl<R: Registers, D: Dma> Sdhci<R, D> {
         let (Some(descriptors), Some(bounce), Some(zeros)) = buffers else { return Err(Trouble::NoMemory) };
         zeros.to_device(0, ZERO_BYTES);
         Ok(Self {
-            controller: Controller::new(registers, config.quirks, config.base_hertz),
+            controller: Controller::new(registers, config.quirks),
             dma,
             descriptors,
             bounce,
@@ -196,8 +197,11 @@ impl<R: Registers, D: Dma> Sdhci<R, D> {
     /// wait, something is in flight when it returns, whose end raises an interrupt.
     pub fn poll(&mut self, now: u64) -> Option<u64> {
         self.moved = 0;
+        self.controller.drop_strays();
+        let mut ported = 0_u32;
         for _ in 0..STEPS_PER_POLL {
-            if self.moved >= SECTORS_PER_POLL {
+            ported = ported.saturating_add(self.controller.take_ported());
+            if self.moved >= SECTORS_PER_POLL || ported >= PORTED_PER_POLL {
                 break;
             }
             if !self.step(now) {
@@ -228,6 +232,12 @@ impl<R: Registers, D: Dma> Sdhci<R, D> {
     /// Whether the search for a card has come to an end: there is one, or there is none.
     pub fn is_settled(&self) -> bool {
         !matches!(self.phase, Phase::BringUp { .. })
+    }
+
+    /// Hz of what feeds the controller, where the board knows better than the capabilities (mailbox: clock EMMC2); before
+    /// the first poll.
+    pub fn set_base_hertz(&mut self, hertz: u32) {
+        self.controller.set_base_hertz(hertz);
     }
 
     /// What the board is to change; answer with [`Self::answer`].

@@ -175,6 +175,8 @@ pub mod capability {
     pub const V1_8: u32 = 1 << 26;
     /// High word: SDR50.
     pub const HIGH_SDR50: u32 = 1;
+    /// High word: SDR104.
+    pub const HIGH_SDR104: u32 = 1 << 1;
     /// High word: DDR50.
     pub const HIGH_DDR50: u32 = 1 << 2;
     /// High word: SDR50 needs tuning.
@@ -189,4 +191,8 @@ pub mod control_2 {
     pub const UHS: u32 = 7 << 16;
     /// 1.8V Signaling Enable.
     pub const V1_8: u32 = 1 << 19;
+    /// Execute Tuning.
+    pub const EXECUTE_TUNING: u32 = 1 << 22;
+    /// Sampling Clock Select: the tuned clock is in use.
+    pub const SAMPLING_CLOCK: u32 = 1 << 23;
 }

@@ -32,7 +32,7 @@ impl Bench {
         let dma = FakeDma(memory.clone());
         let model = SdhciModel::new(memory.clone(), card);
         set(&model);
-        let config = Config { quirks, base_hertz: None, ticks_per_second: 1_000_000 };
+        let config = Config { quirks, ticks_per_second: 1_000_000 };
         let driver = Sdhci::new(model.clone(), dma.clone(), config).unwrap();
         Self { memory, dma, model, driver, grants: true }
     }
@@ -160,6 +160,61 @@ fn a_uhs_card_goes_to_1v8_where_the_board_grants_it() {
     let card = *bench.driver.card().unwrap();
     assert_eq!((card.low_voltage, card.speed), (false, BusSpeed::High));
     assert_eq!(bench.driver.trouble(), None);
+}
+
+#[test]
+fn the_fastest_modes_are_tuned_first() {
+    use registers::capability::{HIGH_DDR50, HIGH_SDR50, HIGH_SDR104, HIGH_TUNES_SDR50};
+    let offers = |bits: u32| move |model: &SdhciModel| model.capabilities_high.set(bits);
+    for (bits, speed, tuned) in [
+        (HIGH_SDR104 | HIGH_SDR50 | HIGH_DDR50, BusSpeed::Sdr104, 11),
+        (HIGH_SDR50 | HIGH_TUNES_SDR50, BusSpeed::Sdr50, 11),
+        (HIGH_SDR50, BusSpeed::Sdr50, 0),
+    ] {
+        let mut bench = Bench::with(Some(SdCard::fast()), PI, offers(bits));
+        bench.settle();
+        assert_eq!((bench.driver.card().unwrap().speed, bench.model.tuned.get()), (speed, tuned));
+        bench.run(BlockOp::Write, 0, &[span(NEAR, 4096)]).unwrap();
+        assert_eq!(bench.driver.statistics().faults, 0);
+    }
+}
+
+#[test]
+fn a_card_that_can_not_be_tuned_is_driven_slower() {
+    let mut bench = Bench::with(Some(SdCard::fast()), PI, |model| {
+        model.capabilities_high.set(registers::capability::HIGH_SDR104);
+        model.faults.never_tunes.set(true);
+    });
+    bench.settle();
+    let card = *bench.driver.card().unwrap();
+    assert_eq!((card.speed, card.low_voltage, bench.model.tuned.get()), (BusSpeed::High, false, 40));
+    bench.run(BlockOp::Read, 0, &[span(NEAR, 4096)]).unwrap();
+}
+
+#[test]
+fn what_comes_without_a_command_does_not_interrupt_for_ever() {
+    let mut bench = Bench::pi(SdCard::new(1 << 22));
+    bench.model.raise_now(registers::status::TRANSFER);
+    assert!(bench.model.interrupts());
+    bench.driver.poll(bench.model.now.get());
+    assert!(!bench.model.interrupts());
+    bench.run(BlockOp::Read, 0, &[span(NEAR, 4096)]).unwrap();
+}
+
+#[test]
+fn a_poll_moves_few_blocks_through_the_port() {
+    let mut bench =
+        Bench::with(Some(SdCard::new(1 << 22)), ARASAN, |model| model.capabilities.set(QEMU_ARASAN));
+    bench.settle();
+    let data = [span(NEAR, 65_536)];
+    assert_eq!(bench.submit(1, BlockOp::Write, 0, &data), Submitted::InFlight);
+    let mut most = 0;
+    while bench.driver.complete().is_none() {
+        bench.model.accesses.set(0);
+        bench.turn();
+        most = most.max(bench.model.accesses.get());
+    }
+    assert!((2048..2200).contains(&most), "{most} register accesses in one poll");
 }
 
 #[test]

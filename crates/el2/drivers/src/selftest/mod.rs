@@ -4,6 +4,7 @@
 //! (and by [`disk::DiskCheck`]), and this module says what was found, what is expected, and whether that fits. Pure: the
 //! same facts give the same page. The last line is a sum over all before it, so that a copied page can be trusted.
 
+pub mod dhcp;
 pub mod disk;
 
 use crate::genet;
@@ -73,9 +74,22 @@ pub struct CardFacts<'a> {
     pub write: Option<DiskVerdict>,
 }
 
-/// The network.
+/// Any other disk.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct NetworkFacts {
+pub struct DiskFacts<'a> {
+    /// Its serial number.
+    pub name: &'a str,
+    /// Its size.
+    pub sectors: u64,
+    /// The verified read.
+    pub read: Option<DiskVerdict>,
+    /// The verified write, when it was asked for.
+    pub write: Option<DiskVerdict>,
+}
+
+/// What a GENET knows beside its link.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct GenetFacts {
     /// MAC address.
     pub mac: [u8; 6],
     /// The PHY's identifier.
@@ -88,7 +102,23 @@ pub struct NetworkFacts {
     pub wire: genet::WireCounters,
     /// Resets of a stuck ring.
     pub resets: u32,
-    /// The address that DHCP gave, when it was asked.
+}
+
+/// The uplink.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum UplinkFacts {
+    /// A GENET.
+    Genet(GenetFacts),
+    /// A virtio card, and whether its link is up.
+    Virtio(bool),
+}
+
+/// The network.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NetworkFacts {
+    /// The uplink.
+    pub uplink: UplinkFacts,
+    /// The address that a DHCP server offered, when one was asked.
     pub address: Option<Option<[u8; 4]>>,
 }
 
@@ -114,12 +144,18 @@ pub struct Facts<'a> {
     pub firmware: Option<FirmwareFacts>,
     /// SD controllers.
     pub cards: &'a [CardFacts<'a>],
-    /// GENET, where there is one.
+    /// Other disks.
+    pub disks: &'a [DiskFacts<'a>],
+    /// The uplink, where there is one.
     pub network: Option<NetworkFacts>,
     /// The random generator, where there is one: its health, and its last failure.
     pub entropy: Option<(Health, Option<Unhealthy>)>,
+    /// The host's own generator has its seed, from wherever.
+    pub seeded: bool,
     /// PEs.
     pub pes: &'a [PeFacts],
+    /// The longest that a driver held a PE, in ticks.
+    pub longest_task: u64,
 }
 
 /// Writes the page.
@@ -133,9 +169,20 @@ pub fn report(facts: &Facts<'_>, out: &mut impl Write) -> fmt::Result {
     for card in facts.cards {
         storage(&mut page, card)?;
     }
+    for disk in facts.disks {
+        let found = format_args!("{} MiB, {}", disk.sectors / 2048, disk.name);
+        page.line(Verdict::Good, "disk", found, "")?;
+        checks(&mut page, disk.read, disk.write)?;
+    }
     network(&mut page, facts.network.as_ref())?;
     entropy(&mut page, facts.entropy)?;
+    let seeded = if facts.seeded { "has its seed" } else { "has no seed" };
+    page.line(good(facts.seeded), "generator", format_args!("{seeded}"), "a seed: newer firmware gives one")?;
     processors(&mut page, facts.pes)?;
+    let hertz = facts.pes.first().map_or(1, |pe| pe.hertz).max(1);
+    let longest = facts.longest_task.saturating_mul(1_000_000) / hertz;
+    let found = format_args!("longest {longest} us ({} ticks)", facts.longest_task);
+    page.line(if longest < 1000 { Verdict::Good } else { Verdict::Look }, "host tasks", found, "below 1000 us")?;
     let result = match page.worst {
         Verdict::Bad => "FAILED: send this page, see docs/pi/README.md",
         Verdict::Look => "WORKS, with something to look at",
@@ -280,7 +327,15 @@ fn storage(page: &mut Page<'_, impl Write>, facts: &CardFacts<'_>) -> fmt::Resul
         _ => Verdict::Bad,
     };
     page.line(verdict, "  faults", found, "0: try another card or supply")?;
-    for (name, verdict) in [("  read", facts.read), ("  write", facts.write)] {
+    checks(page, facts.read, facts.write)
+}
+
+fn checks(
+    page: &mut Page<'_, impl Write>,
+    read: Option<DiskVerdict>,
+    write: Option<DiskVerdict>,
+) -> fmt::Result {
+    for (name, verdict) in [("  read", read), ("  write", write)] {
         match verdict {
             Some(found) => {
                 page.line(good(found.is_good()), name, format_args!("{found}"), "the same bytes twice")?
@@ -293,8 +348,23 @@ fn storage(page: &mut Page<'_, impl Write>, facts: &CardFacts<'_>) -> fmt::Resul
 
 fn network(page: &mut Page<'_, impl Write>, facts: Option<&NetworkFacts>) -> fmt::Result {
     let Some(facts) = facts else {
-        return page.line(Verdict::Absent, "GENET", format_args!("not in the device tree"), "");
+        return page.line(Verdict::Absent, "network", format_args!("no card that is driven"), "");
     };
+    match &facts.uplink {
+        UplinkFacts::Genet(genet) => wire(page, genet)?,
+        UplinkFacts::Virtio(up) => {
+            let link = if *up { "link up" } else { "no link" };
+            page.line(good(*up), "virtio-net", format_args!("{link}"), "a link")?;
+        }
+    }
+    match facts.address {
+        Some(Some([a, b, c, d])) => page.line(Verdict::Good, "  DHCP", format_args!("{a}.{b}.{c}.{d}"), ""),
+        Some(None) => page.line(Verdict::Look, "  DHCP", format_args!("no answer"), "an address"),
+        None => page.line(Verdict::Absent, "  DHCP", format_args!("not asked for"), ""),
+    }
+}
+
+fn wire(page: &mut Page<'_, impl Write>, facts: &GenetFacts) -> fmt::Result {
     let [a, b, c, d, e, f] = facts.mac;
     let found = format_args!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}, PHY {:08x}", facts.phy);
     page.line(good(facts.phy & 0xffff_fff0 == 0x600d_84a0), "GENET", found, "PHY 600d84a2")?;
@@ -313,17 +383,8 @@ fn network(page: &mut Page<'_, impl Write>, facts: Option<&NetworkFacts>) -> fmt
         wire.received, wire.sent, wire.wrong_fcs, wire.overflow, facts.resets
     );
     let clean = wire.wrong_fcs == 0 && facts.resets == 0;
-    page.line(
-        if clean { Verdict::Good } else { Verdict::Look },
-        "  frames",
-        found,
-        "no wrong FCS, no resets",
-    )?;
-    match facts.address {
-        Some(Some([a, b, c, d])) => page.line(Verdict::Good, "  DHCP", format_args!("{a}.{b}.{c}.{d}"), ""),
-        Some(None) => page.line(Verdict::Look, "  DHCP", format_args!("no answer"), "an address"),
-        None => page.line(Verdict::Absent, "  DHCP", format_args!("not asked for"), ""),
-    }
+    let verdict = if clean { Verdict::Good } else { Verdict::Look };
+    page.line(verdict, "  frames", found, "no wrong FCS, no resets")
 }
 
 fn entropy(page: &mut Page<'_, impl Write>, facts: Option<(Health, Option<Unhealthy>)>) -> fmt::Result {
