@@ -7,6 +7,7 @@
 pub mod archive;
 pub mod artifacts;
 pub mod board;
+pub mod card;
 pub mod console;
 pub mod cpio;
 pub mod machine;

@@ -1,77 +1,300 @@
-//! A Raspberry Pi 4 with a card: a guest's disk is a partition of it.
+//! A Raspberry Pi 4 with a card: it boots from what `./bramble pi` writes, a guest's disk is a partition of it, and what
+//! was flushed is there after QEMU was killed. And the self-test's page, on the Pi and on `virt`.
 
-use anyhow::{Result, ensure};
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
-use std::path::Path;
+use anyhow::{Context, Result, ensure};
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use system::archive::{host_disk, vm};
-use system::scene::{log_in, on, shell};
-use system::{Artifacts, Board};
+use system::card::CardImage;
+use system::scene::{ANSWER, BOOT, Scene, log_in, on, shell};
+use system::{Artifacts, Board, HostDisk, Machine, card, console};
 
 /// The serial number that QEMU's card has in its CID.
 const SERIAL: &str = "sd-deadbeef";
-/// First sector of the card's one partition.
-const FIRST: u32 = 2048;
+const BLOCK: usize = 4096;
+/// Turns that a guest has flushed before it is killed.
+const TURNS: u32 = 6;
 
-/// A card of `mib` MiB with an MBR and one partition to its end.
-fn card(path: &Path, mib: u64) -> Result<()> {
-    let mut file = File::create(path)?;
-    file.set_len(mib << 20)?;
-    let sectors = u32::try_from(mib << 11)? - FIRST;
-    let mut sector = [0; 512];
-    sector[446 + 4] = 0x83;
-    sector[446 + 8..446 + 12].copy_from_slice(&FIRST.to_le_bytes());
-    sector[446 + 12..446 + 16].copy_from_slice(&sectors.to_le_bytes());
-    sector[510..].copy_from_slice(&[0x55, 0xaa]);
-    file.write_all(&sector)?;
-    Ok(())
+/// A folder of a test's own, emptied.
+fn folder(name: &str) -> Result<PathBuf> {
+    let folder = Artifacts::here().run().join(name);
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder)?;
+    Ok(folder)
 }
 
-/// What a guest flushed to its disk is on the card when QEMU is killed.
-fn partition(name: &str, mib: u64) -> Result<()> {
+/// A small guest whose disk is partition 2 of the card.
+fn guest_on_card(scene: Scene) -> Result<Scene> {
     let at = Artifacts::here();
-    std::fs::create_dir_all(at.run())?;
-    let path = at.run().join(format!("{name}.img"));
-    card(&path, mib)?;
-    let mut scene = on(Board::Raspi4b, name).menu();
-    let drive = format!("if=sd,format=raw,file={}", path.display());
-    scene.config.extra.extend(["-drive".into(), drive.into()]);
     let mut guest = vm("one", 2, 256);
     guest.boot.kernel = Some(String::from("cloud-kernel"));
     guest.boot.initrd = Some(String::from("small-initrd"));
     guest.boot.command_line = Some(String::from("console=ttyAMA0 hostname=one"));
     let mut disk = host_disk(SERIAL);
-    disk.partition = Some(1);
+    disk.partition = Some(2);
     guest.disks.push(disk);
     let files = ["cloud-kernel", "small-initrd"].map(|file| (file, at.guest(file)));
-    let mut machine = scene.vm(guest, &files)?.start()?;
-    log_in(&mut machine, "one")?;
-    let sectors = shell(&mut machine, "cat /sys/block/vda/size")?;
-    ensure!(
-        sectors.contains(&((mib << 11) - u64::from(FIRST)).to_string()),
-        "the disk has {sectors} sectors"
+    scene.vm(guest, &files)
+}
+
+/// The machine that boots what is in the FAT partition of the card: image, archive, boot arguments.
+fn boot_from(card: &CardImage, folder: &Path, name: &str) -> Result<Machine> {
+    for file in card::FILES {
+        card.copy_out(file, &folder.join(file))?;
+    }
+    let mut config = on(Board::Raspi4b, name).config;
+    config.image = folder.join("kernel8.img");
+    config.archive = Some(folder.join("boot.cpio"));
+    // QEMU's watchdog does not count down: to arm it is to reset.
+    let arguments = fs::read_to_string(folder.join("cmdline.txt"))?.replace("bramble.watchdog", "");
+    config.append = arguments.trim().to_owned();
+    let drive = format!("if=sd,format=raw,file={}", card.path.display());
+    config.extra.extend(["-drive".into(), drive.into()]);
+    Machine::start(&config)
+}
+
+/// What the guest writes: turns of eight blocks at random places, all in flight at once; each turn is flushed and then
+/// said. A block says which one it is, and of which turn, in every line.
+fn write_turns(machine: &mut Machine, blocks: u64, first: u32) -> Result<()> {
+    let one = "one() { yes \"block $1 turn $2\" | head -c 4096 | dd of=/dev/vda bs=4096 seek=$1 conv=notrunc 2>/dev/null; }";
+    shell(machine, one)?;
+    let turn = format!(
+        "turn() {{ said=; for n in 1 2 3 4 5 6 7 8; do at=$(( (RANDOM * 32768 + RANDOM) % {blocks} )); \
+         said=\"$said $at\"; one $at $1 & done; wait; sync; echo \"flushed $1:$said.\"; }}"
     );
-    let write = "yes from the guest | head -c 300000 > /tmp/a; dd if=/tmp/a of=/dev/vda bs=4096 seek=3 conv=fsync 2>&1";
-    shell(&mut machine, write)?;
-    let same = "echo 3 > /proc/sys/vm/drop_caches; dd if=/dev/vda bs=4096 skip=3 count=74 2>/dev/null | head -c 300000 | cmp - /tmp/a && echo the-same";
-    let said = shell(&mut machine, same)?;
-    ensure!(said.contains("the-same"), "read back: {said}");
-    drop(machine);
-    let mut file = File::open(&path)?;
-    file.seek(SeekFrom::Start(u64::from(FIRST) * 512 + 3 * 4096))?;
-    let mut bytes = vec![0; 300_000];
-    file.read_exact(&mut bytes)?;
-    ensure!(bytes.starts_with(b"from the guest\nfrom the guest\n"), "the card holds something else");
-    std::fs::remove_file(&path)?;
+    shell(machine, &turn)?;
+    machine.send(&format!("t={first}; while true; do turn $t; t=$((t + 1)); done\r"))?;
+    machine.expect(&format!("flushed {}:", first + TURNS - 1), BOOT)?;
+    machine.expect(".", ANSWER)?;
     Ok(())
 }
 
-#[test]
-fn a_partition_of_a_card_of_64_mib() -> Result<()> {
-    partition("card-small", 64)
+/// The last flushed turn of every block, by what the guest said.
+fn flushed(text: &str) -> BTreeMap<u64, u32> {
+    let mut turns = BTreeMap::new();
+    for part in text.split("flushed ").skip(1) {
+        let Some((turn, rest)) = part.split_once(':') else { continue };
+        let (Ok(turn), Some((blocks, _))) = (turn.parse::<u32>(), rest.split_once('.')) else { continue };
+        turns.extend(
+            blocks.split_whitespace().filter_map(|block| block.parse().ok()).map(|block| (block, turn)),
+        );
+    }
+    turns
+}
+
+fn contents(block: u64, turn: u32) -> Vec<u8> {
+    let line = format!("block {block} turn {turn}\n");
+    line.bytes().cycle().take(BLOCK).collect()
+}
+
+/// Every flushed block is on the card, whole. Those that a later turn, cut off by the kill, wrote again may have its
+/// contents, sector by sector.
+fn verify(card: &CardImage, turns: &BTreeMap<u64, u32>, last: u32) -> Result<()> {
+    ensure!(turns.len() > 20, "only {} blocks were flushed", turns.len());
+    let mut file = File::open(&card.path)?;
+    for (block, turn) in turns {
+        file.seek(SeekFrom::Start(card.guest.0 * 512 + block * BLOCK as u64))?;
+        let mut bytes = vec![0; BLOCK];
+        file.read_exact(&mut bytes)?;
+        let may: Vec<Vec<u8>> = (*turn..=last).map(|turn| contents(*block, turn)).collect();
+        for (n, sector) in bytes.chunks(512).enumerate() {
+            let fits = may.iter().any(|whole| whole[n * 512..][..512] == *sector);
+            let found = String::from_utf8_lossy(&sector[..40]);
+            ensure!(fits, "block {block}, flushed in turn {turn}, has in sector {n}: {found:?}");
+        }
+    }
+    Ok(())
+}
+
+/// A card's guest writes at random until QEMU is killed; what it flushed is there, for the host and for the next boot.
+fn killed(name: &str, mib: u64, boots: u32) -> Result<()> {
+    let folder = folder(name)?;
+    let scene = guest_on_card(on(Board::Raspi4b, name).menu())?;
+    card::write_folder(&folder, &Artifacts::here().image(), &scene.archive)?;
+    let card = CardImage::make(&folder.join("card.img"), mib, 42, &folder)?;
+    let blocks = card.guest.1 / 8;
+    let mut turns = BTreeMap::new();
+    for boot in 0..boots {
+        let mut machine = boot_from(&card, &folder, name)?;
+        log_in(&mut machine, "one")?;
+        let sectors = shell(&mut machine, "cat /sys/block/vda/size")?;
+        ensure!(sectors.contains(&card.guest.1.to_string()), "the disk has {sectors} sectors");
+        for (block, turn) in turns.iter().take(8) {
+            let read = format!("dd if=/dev/vda bs=4096 skip={block} count=1 2>/dev/null | head -n 1");
+            let said = shell(&mut machine, &read)?;
+            ensure!(said.contains(&format!("block {block} turn {turn}")), "after the kill: {said}");
+        }
+        let first = 100 * boot + 1;
+        write_turns(&mut machine, blocks, first)?;
+        let text = machine.text();
+        drop(machine);
+        turns.extend(flushed(&text));
+        verify(&card, &turns, first + 99)?;
+        // What the next boot reads is what is there: blocks of the turn that was cut off are left out.
+        let in_doubt = |block: &u64, turn: &u32| contents_differ(&card, *block, *turn).unwrap_or(true);
+        turns.retain(|block, turn| !in_doubt(block, turn));
+    }
+    fs::remove_dir_all(&folder)?;
+    Ok(())
+}
+
+fn contents_differ(card: &CardImage, block: u64, turn: u32) -> Result<bool> {
+    let mut file = File::open(&card.path)?;
+    file.seek(SeekFrom::Start(card.guest.0 * 512 + block * BLOCK as u64))?;
+    let mut bytes = vec![0; BLOCK];
+    file.read_exact(&mut bytes)?;
+    Ok(bytes != contents(block, turn))
 }
 
 #[test]
-fn a_partition_of_a_card_of_64_gib() -> Result<()> {
-    partition("card-large", 65_536)
+fn a_card_of_64_mib_keeps_what_was_flushed_when_qemu_is_killed_twice() -> Result<()> {
+    killed("card-small", 64, 2)
+}
+
+#[test]
+fn a_card_of_64_gib_keeps_what_was_flushed_when_qemu_is_killed() -> Result<()> {
+    killed("card-large", 65_536, 1)
+}
+
+/// QEMU refuses a read-only card; write protection is shown against the model. When this fails, QEMU has learnt it.
+#[test]
+fn qemu_refuses_a_read_only_card() -> Result<()> {
+    let image = folder("card-read-only")?.join("card.img");
+    File::create(&image)?.set_len(64 << 20)?;
+    let drive = format!("if=sd,format=raw,readonly=on,file={}", image.display());
+    let arguments = ["-M", "raspi4b", "-display", "none", "-S", "-drive", &drive];
+    let output = Command::new("timeout").args(["20", "qemu-system-aarch64"]).args(arguments).output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.code() == Some(1) && said.contains("read"), "{:?}: {said}", output.status.code());
+    Ok(())
+}
+
+/// The page of a self-test, its sum checked as a person's tool would.
+fn page(text: &str) -> Result<String> {
+    let text = text.replace('\r', "");
+    let start = text.find("BRAMBLE SELF-TEST").context("no page")?;
+    let end = start + text[start..].find("SUM ").context("no sum")?;
+    let sum = text[end + 4..].get(..8).context("a short sum")?;
+    let body = &text[start..end];
+    let expected = format!("{:08x}", crc32(body.as_bytes()));
+    ensure!(sum == expected, "the page has the sum {sum}, its text {expected}:\n{body}");
+    Ok(body.to_owned())
+}
+
+/// CRC-32 of ISO 3309.
+fn crc32(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(!0, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| crc >> 1 ^ if crc & 1 != 0 { 0xedb8_8320 } else { 0 })
+    })
+}
+
+/// By counted instructions, so that the longest time that a driver held a PE is exact: 16 instructions to a tick.
+#[test]
+fn the_self_test_of_a_pi() -> Result<()> {
+    let folder = folder("self-test-pi")?;
+    let path = folder.join("card.img");
+    File::create(&path)?.set_len(64 << 20)?;
+    let card = CardImage { path, guest: (4096, 8192) };
+    // The second partition ends beyond the card.
+    card.write_table(&[(0x83, 2048, 2048), (0x83, 4096, 1 << 20)])?;
+    let mut scene = on(Board::Raspi4b, "self-test").test_guest("good", 1, "hello")?;
+    let mut bad = vm("bad", 1, 64);
+    bad.boot.kernel = Some(String::from("test-guest"));
+    let mut disk = host_disk(SERIAL);
+    disk.partition = Some(2);
+    bad.disks.push(disk);
+    scene.archive.vm(bad);
+    scene.config.icount = true;
+    scene.config.append = String::from("bramble.selftest");
+    let drive = format!("if=sd,format=raw,file={}", card.path.display());
+    scene.config.extra.extend(["-drive".into(), drive.into()]);
+    let mut machine = scene.start()?;
+    machine.expect("SUM ", BOOT)?;
+    machine.expect("\n", ANSWER)?;
+    let text = machine.text();
+    for said in [
+        "last reset:",
+        "board: 4B",
+        "partition 2 lies outside the disk and was left out",
+        "disk \"sd-deadbeef\" has no partition 2",
+        "good| TEST hello ok",
+        "random generator: no seed",
+    ] {
+        ensure!(text.contains(said), "the log lacks {said:?}:\n{text}");
+    }
+    let page = page(&text)?;
+    for line in [
+        "[ ok ] board        4B",
+        "[ ok ] temperature  25.0 C",
+        "no card, or it does not answer",
+        "64 MiB, QEMU!",
+        "[ ok ]   read       first, middle and last sectors",
+        "[ -- ]   write      not asked for",
+        "[ -- ] network ",
+        "[ -- ] RNG200       not in the device tree",
+        "[FAIL] generator    has no seed",
+        "[ ok ] PEs          4 of 4 up",
+        "RESULT FAILED",
+    ] {
+        ensure!(page.contains(line), "the page lacks {line:?}:\n{page}");
+    }
+    let ticks = page.split("us (").nth(1).and_then(|rest| rest.split(' ').next()?.parse::<u64>().ok());
+    ensure!(ticks.is_some_and(|ticks| ticks * 16 <= 50_000), "a driver held a PE too long:\n{page}");
+    Ok(())
+}
+
+/// When the last guest is off the Pi is halted through its power management; a panic restarts it.
+#[test]
+fn a_pi_halts_and_restarts() -> Result<()> {
+    let mut machine = on(Board::Raspi4b, "halt").test_guest("hello", 1, "hello")?.start()?;
+    machine.expect("host: all VMs are off", BOOT)?;
+    machine.wait_exit(ANSWER)?;
+    let mut scene = on(Board::Raspi4b, "restart").test_guest("hello", 1, "hello")?;
+    scene.config.append.push_str(" bramble.panic");
+    let mut machine = scene.start()?;
+    machine.expect("restart in 10 s", BOOT)?;
+    // QEMU was told not to restart: it ends.
+    machine.wait_exit(ANSWER)?;
+    Ok(())
+}
+
+/// By the console's key, with a disk, a network with a DHCP server, and a guest that is not disturbed.
+#[test]
+fn the_self_test_by_key_on_virt() -> Result<()> {
+    let image = folder("self-test-virt")?.join("disk.img");
+    File::create(&image)?.set_len(8 << 20)?;
+    let mut scene = on(Board::VirtGicv3, "self-test").menu().uplink().small("one")?;
+    scene.config.disks.push(HostDisk { path: image, serial: String::from("plain"), snapshot: false });
+    let mut machine = scene.start()?;
+    log_in(&mut machine, "one")?;
+    machine.send_bytes(&[console::CTRL_RIGHT_BRACKET])?;
+    machine.expect("number, Enter: ", ANSWER)?;
+    machine.send("t")?;
+    machine.expect("SUM ", ANSWER)?;
+    machine.expect("\n", ANSWER)?;
+    let page = page(&machine.text())?;
+    for line in [
+        "[ -- ] firmware     no mailbox in the device tree",
+        "[ -- ] SD           no controller in the device tree",
+        "[ ok ] disk         8 MiB, plain",
+        "[ ok ]   read       first, middle and last sectors",
+        "[ ok ] virtio-net   link up",
+        "[ ok ]   DHCP       10.0.2.",
+        "[ ok ] generator    has its seed",
+        "[ ok ] PEs          4 of 4 up",
+    ] {
+        ensure!(page.contains(line), "the page lacks {line:?}:\n{page}");
+    }
+    log_in_again(&mut machine)
+}
+
+/// The guest is where it was.
+fn log_in_again(machine: &mut Machine) -> Result<()> {
+    console::select(machine, "one")?;
+    let said = shell(machine, "echo $((6 * 7))")?;
+    ensure!(said.contains("42"), "the guest says {said}");
+    Ok(())
 }

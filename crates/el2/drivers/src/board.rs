@@ -114,7 +114,7 @@ impl DmaWindow {
 /// Any other device that a host driver may take.
 #[derive(Clone, Debug)]
 pub struct DeviceNode {
-    /// Its most specific compatible string.
+    /// The most specific of its compatible strings that has a driver.
     pub compatible: String<40>,
     /// Its registers.
     pub registers: PaRange,
@@ -149,7 +149,7 @@ pub struct Board {
     pub seed: Vec<u8, 64>,
     /// What hangs on what.
     pub wiring: Wiring,
-    /// Devices with a `compatible`, in the order of the tree.
+    /// Devices that have a driver, in the order of the tree.
     pub devices: Vec<DeviceNode, 96>,
 }
 
@@ -247,8 +247,9 @@ impl Board {
         for compatible in strings(node, "compatible") {
             self.take_compatible(node, bus, compatible, path == console);
         }
-        if let (Some(first), Some(registers)) = (strings(node, "compatible").next(), bus.reg(node, 0))
-            && let Ok(compatible) = String::try_from(first)
+        let driven = strings(node, "compatible").find(|name| crate::probe::driver_for(name).is_some());
+        if let (Some(name), Some(registers)) = (driven, bus.reg(node, 0))
+            && let Ok(compatible) = String::try_from(name)
         {
             let _ = self.devices.push(DeviceNode { compatible, registers, intid: intid(node), dma: bus.dma });
         }
@@ -477,8 +478,7 @@ mod tests {
         let serial = board.devices.iter().find(|device| device.compatible == "arm,pl011").unwrap();
         assert_eq!(serial.dma, DmaWindow::ALL);
         assert!(!board.psci_by_smc);
-        let genet =
-            board.devices.iter().find(|device| device.compatible == "brcm,bcm2711-genet-v5").unwrap();
+        let genet = board.devices.iter().find(|device| device.compatible == "brcm,bcm2711-genet-v5").unwrap();
         assert_eq!((genet.registers.start, genet.intid), (Pa(0xfd58_0000), Some(189)));
         let ethernet = EthernetNode { mac: Some([0xdc, 0xa6, 0x32, 1, 2, 3]), phy_address: Some(1) };
         let act_led = Some(LedNode { line: 42, active_low: false });

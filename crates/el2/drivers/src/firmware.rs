@@ -240,7 +240,9 @@ throttling: under-voltage before, throttled before
         let mut bench = Bench::new();
         bench.model.unknown.set(0x0003_0002);
         bench.run(0, 1_000_000);
-        assert!(bench.log.contains("firmware: clock of the SD slot: the firmware does not know this question"));
+        assert!(
+            bench.log.contains("firmware: clock of the SD slot: the firmware does not know this question")
+        );
         assert!(bench.log.contains("board: 4B"), "{}", bench.log);
         assert_eq!(bench.firmware.slot_hertz(), None);
     }

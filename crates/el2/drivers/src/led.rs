@@ -108,7 +108,9 @@ impl<R: Registers> Led<R> {
             self.light(lit);
         }
         let rest = (1..=u64::from(length)).find(|ahead| bit(step.wrapping_add(*ahead)) != lit);
-        since.saturating_add(step.saturating_add(rest.unwrap_or(length.into())).saturating_mul(self.step_ticks))
+        since.saturating_add(
+            step.saturating_add(rest.unwrap_or(length.into())).saturating_mul(self.step_ticks),
+        )
     }
 
     fn light(&mut self, lit: bool) {

@@ -23,6 +23,10 @@ pub enum Driver {
     PowerManagement,
     /// The BCM2711's random number generator.
     Rng200,
+    /// The BCM2711's GPIO controller, for the ACT LED.
+    Gpio,
+    /// Arm's real-time clock.
+    Pl031,
 }
 
 /// Compatible strings, from Linux's device tree bindings.
@@ -38,6 +42,8 @@ const TABLE: &[(&str, Driver)] = &[
     ("brcm,bcm2835-pm", Driver::PowerManagement),
     ("brcm,bcm2711-pm", Driver::PowerManagement),
     ("brcm,bcm2711-rng200", Driver::Rng200),
+    ("brcm,bcm2711-gpio", Driver::Gpio),
+    ("arm,pl031", Driver::Pl031),
 ];
 
 /// The driver for a `compatible` string, if there is one.

@@ -177,7 +177,9 @@ pub unsafe fn boot<K: Kernel>(device_tree: *const u8) -> ! {
     }
     let image = image_range();
     let tree = PaRange { start: Pa(device_tree as u64), bytes: blob.len() as u64 };
-    let free = free_ranges(&board, image, tree);
+    let mut free = free_ranges(&board, image, tree);
+    // The highest first, so that the heap begins with the lowest: devices of a Pi reach the first 1 GiB only.
+    free.sort_unstable_by_key(|range| core::cmp::Reverse(range.start));
     let mut tables = Tables::new();
     map_image(&mut tables);
     for ram in &board.memory {
@@ -347,6 +349,6 @@ pub fn symbols() -> &'static [u8] {
 }
 
 /// The board, once it was read.
-pub(crate) fn board() -> Option<&'static Board> {
+pub fn board() -> Option<&'static Board> {
     BOARD.get().copied()
 }

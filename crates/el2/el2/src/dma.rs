@@ -2,7 +2,7 @@
 
 use crate::copy::copy;
 use crate::{cache, ram};
-use alloc::alloc::{Layout, alloc_zeroed};
+use alloc::alloc::{Layout, alloc_zeroed, dealloc};
 use drivers::hardware::{DeviceAddress, Dma, DmaBuffer};
 use ports::Span;
 use specs::Pa;
@@ -10,6 +10,8 @@ use spin::Mutex;
 
 const PAGE: usize = 4096;
 const MAX_BUFFERS: usize = 64;
+/// Tries to find memory below a device's limit: the heap may have leftovers of RAM above it.
+const TRIES: usize = 16;
 
 /// Buffers are never freed: a device may hold their address.
 static BUFFERS: Mutex<([(u64, u64); MAX_BUFFERS], usize)> = Mutex::new(([(0, 0); MAX_BUFFERS], 0));
@@ -46,11 +48,7 @@ impl Dma for HostDma {
         let mut buffers = BUFFERS.lock();
         let (list, count) = &mut *buffers;
         let slot = list.get_mut(*count)?;
-        // SAFETY: the layout has a size.
-        let start = unsafe { alloc_zeroed(layout) } as u64;
-        if start == 0 || start + bytes as u64 > self.limit.0 {
-            return None;
-        }
+        let start = self.below_limit(layout)?;
         *slot = (start, start + bytes as u64);
         *count += 1;
         cache::clean_and_invalidate_to_poc(start as usize, bytes);
@@ -77,6 +75,30 @@ impl Dma for HostDma {
 }
 
 impl HostDma {
+    /// Zeroed memory that the device reaches. What it does not reach is kept until there is some, so that the heap gives
+    /// something else.
+    fn below_limit(&self, layout: Layout) -> Option<u64> {
+        let mut above = [0_u64; TRIES];
+        let mut found = None;
+        for place in &mut above {
+            // SAFETY: the layout has a size.
+            let start = unsafe { alloc_zeroed(layout) } as u64;
+            if start == 0 {
+                break;
+            }
+            if start + layout.size() as u64 <= self.limit.0 {
+                found = Some(start);
+                break;
+            }
+            *place = start;
+        }
+        for start in above.into_iter().filter(|start| *start != 0) {
+            // SAFETY: allotted above with this layout, and used by nobody.
+            unsafe { dealloc(start as *mut u8, layout) };
+        }
+        found
+    }
+
     fn reach(&self, span: Span) -> Option<DeviceAddress> {
         let end = span.start.0.checked_add(u64::from(span.bytes))?;
         if end > self.limit.0 || !ram::may_name(span) {

@@ -46,6 +46,13 @@ impl DeviceRegisters {
         Some(Self { base: range.start, bytes: usize::try_from(range.bytes).ok()? })
     }
 
+    /// As [`Self::map`], for the panic path: never waits.
+    pub fn map_at_the_end(range: PaRange) -> Option<Self> {
+        let free = !crate::boot::is_ram(range) && range.start.is_aligned(4);
+        let bytes = usize::try_from(range.bytes).ok()?;
+        (free && crate::mmu::try_map_device(range)).then_some(Self { base: range.start, bytes })
+    }
+
     fn at(&self, offset: usize, width: usize) -> Option<u64> {
         let end = offset.checked_add(width)?;
         (end <= self.bytes && offset.is_multiple_of(width)).then(|| self.base.0 + offset as u64)

@@ -181,6 +181,12 @@ pub(crate) fn map_device(range: PaRange) -> bool {
     map(start, start, end - start, Kind::Device)
 }
 
+/// As [`map_device`], for the panic path: gives up where another holds the tables.
+pub(crate) fn try_map_device(range: PaRange) -> bool {
+    let free = TABLES.try_lock().is_some();
+    free && map_device(range)
+}
+
 /// Allots the stack of PE `index` with a guard below it; returns its top.
 pub(crate) fn map_stack(index: u64) -> u64 {
     let layout = Layout::from_size_align(STACK_BYTES as usize, PAGE as usize).expect("a constant layout");

@@ -4,7 +4,7 @@ use crate::bus::Region;
 use crate::devices::{Connections, Devices};
 use crate::disk::RamDisk;
 use crate::host::Host;
-use crate::host_disk::{Backend, Window};
+use crate::host_disk::{Backend, Owner, Window};
 use crate::network::{Sink, SwitchPort};
 use crate::signals::Signals;
 use crate::vm::{Vm, Wanted, start_vcpu};
@@ -114,8 +114,7 @@ fn build(
         why
     };
     let ram = Arc::new(ram);
-    let streams =
-        [&document.name, &format!("{}/hvc0", document.name)].map(|name| host.console.add_stream(name));
+    let streams = host.console.streams_of(&document.name);
     let connections = Connections {
         host,
         plan: &plan,
@@ -168,8 +167,9 @@ fn disks(
                 let found = host.devices.get().and_then(|devices| devices.disk(serial));
                 let found =
                     found.ok_or_else(|| format!("the host has no disk with serial number \"{serial}\""))?;
-                let range = crate::partition::range(found, disk.partition)?;
-                Backend::Host(Window::new(found.clone(), (signals.clone(), index), range, disk.read_only))
+                let range = crate::host_disk::range(found, disk.partition)?;
+                let owner = Owner::Guest(signals.clone(), index);
+                Backend::Host(Window::new(found.clone(), owner, range, disk.read_only))
             }
         };
         disks.push((backend, format!("{}-{index}", document.name)));

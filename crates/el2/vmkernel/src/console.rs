@@ -37,6 +37,7 @@ pub struct Console {
     line: Arc<Line>,
     streams: RwLock<Vec<Arc<Stream>>>,
     menu: Mutex<Option<String>>,
+    self_test: AtomicBool,
     intid: Option<Intid>,
     started_at: u64,
 }
@@ -144,6 +145,7 @@ impl Console {
             line,
             streams: RwLock::new(Vec::new()),
             menu: Mutex::new(None),
+            self_test: AtomicBool::new(false),
             intid: uart.and_then(|uart| uart.intid).map(Intid),
             started_at,
         };
@@ -151,9 +153,12 @@ impl Console {
         console
     }
 
-    /// A new stream.
+    /// The stream with this name; it is made when there is none. A VM that waits for its disk has its streams already.
     pub fn add_stream(&self, name: &str) -> Arc<Stream> {
         let mut streams = self.streams.write();
+        if let Some(stream) = streams.iter().find(|stream| stream.name == name) {
+            return stream.clone();
+        }
         let stream = Arc::new(Stream {
             name: String::from(name),
             number: streams.len(),
@@ -170,6 +175,11 @@ impl Console {
         self.line.merged.store(mode == ConsoleMode::Merged, Ordering::Relaxed);
     }
 
+    /// The streams of a VM: PL011 and virtio.
+    pub fn streams_of(&self, name: &str) -> [Arc<Stream>; 2] {
+        [name, &format!("{name}/hvc0")].map(|name| self.add_stream(name))
+    }
+
     /// Writes a line to the host log, after the time since boot.
     pub fn log(&self, text: fmt::Arguments<'_>) {
         let ticks = el2::regs::counter().saturating_sub(self.started_at);
@@ -181,6 +191,18 @@ impl Console {
         let selected = self.line.selected.load(Ordering::Relaxed);
         if selected != 0 && self.line.merged.load(Ordering::Relaxed) {
             self.line.put(line.as_bytes());
+        }
+    }
+
+    /// Writes a page to the host log as it is: its last line is a sum over the text.
+    pub fn page(&self, text: &str) {
+        let text = text.replace('\n', "\r\n");
+        if let Some(stream) = self.streams.read().first() {
+            stream.put(text.as_bytes());
+        }
+        let selected = self.line.selected.load(Ordering::Relaxed);
+        if selected != 0 && self.line.merged.load(Ordering::Relaxed) {
+            self.line.put(text.as_bytes());
         }
     }
 
@@ -249,6 +271,11 @@ impl Console {
                 *menu = None;
                 self.select(chosen);
             }
+            (Some(_), b't') => {
+                *menu = None;
+                self.self_test.store(true, Ordering::Relaxed);
+                self.select(0);
+            }
             (Some(_), _) => {
                 *menu = None;
                 self.line.put(b"\r\n");
@@ -257,12 +284,17 @@ impl Console {
         true
     }
 
+    /// Whether the self-test was asked for since the last call.
+    pub fn take_self_test(&self) -> bool {
+        self.self_test.swap(false, Ordering::Relaxed)
+    }
+
     fn show_menu(&self) {
         let mut text = String::from("\r\n");
         for stream in self.streams.read().iter() {
             text.push_str(&format!("{} {}\r\n", stream.number, stream.name));
         }
-        text.push_str("number, Enter: ");
+        text.push_str("t self-test\r\nnumber, Enter: ");
         self.line.put(text.as_bytes());
     }
 

@@ -5,6 +5,8 @@ use crate::host_devices::HostDevices;
 use crate::network::Switch;
 use crate::pe::PeShared;
 use crate::random::Random;
+use crate::self_test::RollCall;
+use crate::start::Waiting;
 use crate::vm::Vm;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -41,6 +43,10 @@ pub struct Host {
     pub switch: Switch,
     /// Its own devices, once they are found.
     pub devices: Once<HostDevices>,
+    /// VMs that wait for their disks.
+    pub waiting: Mutex<Waiting>,
+    /// PEs say what time it is when they are asked.
+    pub roll_call: RollCall,
     started_at: u64,
     started_unix: u64,
 }
@@ -80,6 +86,8 @@ impl Host {
             vmids: Mutex::new([1, 0, 0, 0]),
             switch: Switch::new(),
             devices: Once::new(),
+            waiting: Mutex::new(Waiting::default()),
+            roll_call: RollCall::default(),
             started_at: machine.entered_at,
             started_unix: wall_clock(board).unwrap_or(BUILD_SECONDS).max(BUILD_SECONDS),
         }
@@ -129,6 +137,11 @@ impl Host {
     /// An id for a new VM.
     pub fn next_vm_id(&self) -> VmId {
         VmId(self.next_vm.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Whether there ever was a VM.
+    pub fn had_vms(&self) -> bool {
+        self.next_vm.load(Ordering::Relaxed) > 1
     }
 
     /// A name in the TLBs for a new VM: 255 at a time.

@@ -1,54 +1,63 @@
 //! The host's own devices: found in the device tree, given to their drivers, and their interrupts.
 //!
-//! Called by [`crate::start`]. Which driver takes a device is `drivers::probe`'s table.
+//! Called by [`crate::start`] and by the first PE's loop ([`crate::pe`]). Which driver takes a device is `drivers::probe`'s
+//! table. Nothing here waits: each look polls state machines and says when the next one is due.
+//! Lock order: a disk → services; the uplink's driver → switch.
 
 use crate::host::Host;
-use crate::host_disk::{DiskDriver, HostDisk};
+use crate::host_disk::{DiskDriver, HostDisk, Owner};
 use crate::network::Sink;
+use crate::self_test::SelfTest;
+use crate::services::{Services, dma_of};
+use crate::uplink::{Uplink, UplinkDriver};
 use crate::{Pe, log};
 use alloc::boxed::Box;
+use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
 use drivers::board::DeviceNode;
+use drivers::genet::{self, Genet};
 use drivers::hardware::Registers;
+use drivers::led::Sign;
 use drivers::probe::{Driver, driver_for};
 use drivers::sdhci::controller::Quirks;
-use drivers::sdhci::{Config, Sdhci, Trouble};
+use drivers::sdhci::{Config, Sdhci};
+use drivers::slot::Slot;
 use drivers::virtio_blk::VirtioBlk;
 use drivers::virtio_net::VirtioNet;
 use drivers::virtio_rng::{REQUEST_BYTES, VirtioRng};
 use el2::DeviceRegisters;
 use el2::dma::HostDma;
-use ports::BlockBackend;
 use specs::virtio::device_id;
 use specs::{Intid, Pa};
 use spin::Mutex;
-use vswitch::switch::PortIndex;
 
 /// virtio-mmio reaches all memory.
 pub(crate) const DMA: HostDma = HostDma { limit: Pa(u64::MAX), offset: 0 };
-/// Frames taken from the uplink at a time.
-const RECEIVE_BUDGET: usize = 16;
-/// Looks at a device that was just asked something, at start.
-pub(crate) const PATIENCE: u32 = 200_000;
-
-/// The host's network card.
-pub struct Uplink {
-    /// Its driver.
-    pub driver: Mutex<VirtioNet<DeviceRegisters, HostDma>>,
-    port: PortIndex,
-    intid: Option<Intid>,
-}
+/// Looks at the entropy device, at start.
+const PATIENCE: u32 = 200_000;
+/// Where the PHY is when the device tree does not say.
+const USUAL_PHY: u8 = 1;
+/// Seconds that the LED shows the network's stage while there is no link.
+const LINK_SECONDS: u32 = 10;
 
 /// What was found.
 #[derive(Default)]
 pub struct HostDevices {
     /// Disks.
     pub disks: Vec<Arc<HostDisk>>,
+    /// The network card.
+    pub uplink: Option<Arc<Uplink>>,
+    /// The board's services.
+    pub services: Mutex<Services>,
+    /// The self-test.
+    pub self_test: Mutex<SelfTest>,
+    /// A card that was taken out says nothing by itself.
+    by_time: bool,
     look_at: AtomicU64,
-    uplink: Option<Arc<Uplink>>,
+    longest: AtomicU64,
 }
 
 /// Finds the devices and starts their drivers.
@@ -56,123 +65,89 @@ pub fn start(host: &'static Host) -> HostDevices {
     let mut found = HostDevices::default();
     for node in &host.board.devices {
         let done = match driver_for(&node.compatible) {
-            Some(Driver::VirtioMmio) => {
-                start_virtio(host, node, &mut found);
-                Ok(())
-            }
-            Some(Driver::SdhciEmmc2) => start_card(host, node, Quirks::EMMC2, &mut found),
-            Some(Driver::SdhciArasan) => start_card(host, node, Quirks::ARASAN, &mut found),
-            _ => Ok(()),
+            Some(Driver::VirtioMmio) => start_virtio(host, node, &mut found),
+            Some(Driver::SdhciEmmc2) => start_card(node, Quirks::EMMC2, &mut found),
+            Some(Driver::SdhciArasan) => start_card(node, Quirks::ARASAN, &mut found),
+            Some(Driver::Genet) => start_genet(host, node, &mut found),
+            _ => found.services.get_mut().take(host, node).map_err(String::from),
         };
         if let Err(why) = done {
             log!(host.console, "{} at {}: {why}", node.compatible, node.registers.start);
         }
     }
-    let by_time = found.disks.iter().any(|disk| disk.goes_by_time());
-    found.look_at = AtomicU64::new(if by_time { 0 } else { u64::MAX });
+    found.by_time = found.disks.iter().any(|disk| disk.is_removable());
+    found.services.get_mut().show(Sign::Stage(1));
     found
 }
 
-/// Brings the card of an SD controller up. At start only: it waits for the card, three seconds at most.
-fn start_card(host: &Host, node: &DeviceNode, quirks: Quirks, found: &mut HostDevices) -> Result<(), String> {
-    let Some(registers) = DeviceRegisters::map(node.registers) else { return Ok(()) };
-    let dma = HostDma { limit: node.dma.limit, offset: node.dma.offset };
-    let ticks_per_second = el2::regs::counter_hz();
-    let config = Config { quirks, ticks_per_second };
-    let mut driver = Sdhci::new(registers, dma, config).map_err(|trouble| alloc::format!("{trouble}"))?;
-    let begun = el2::regs::counter();
-    while !driver.is_settled() {
-        let now = el2::regs::counter();
-        driver.poll(now);
-        if driver.wants().is_some() {
-            // No mailbox driver runs yet: the slot stays as the firmware left it, on and at 3.3 V.
-            driver.answer(false);
-        }
-        if now.wrapping_sub(begun) > ticks_per_second.saturating_mul(3) {
-            return Err(String::from("its card is not ready after three seconds"));
-        }
-    }
-    let Some(card) = driver.card().copied() else {
-        return match driver.trouble() {
-            Some(Trouble::NoCard) | None => Ok(()),
-            Some(trouble) => Err(alloc::format!("{trouble}")),
-        };
-    };
-    let serial = alloc::format!("sd-{:08x}", card.cid.serial());
-    log!(
-        host.console,
-        "disk \"{serial}\": {} MiB, {}, {} MHz",
-        card.csd.sectors >> 11,
-        card.cid,
-        driver.hertz() / 1_000_000
-    );
-    let mut driver = DiskDriver::Sd(Box::new(driver));
-    let table = crate::partition::read_table(&mut driver);
-    found.disks.push(Arc::new(HostDisk::new(driver, serial, node.intid.map(Intid), table)));
+/// Prepares an SD controller; its card is looked for by [`HostDisk::look`].
+fn start_card(node: &DeviceNode, quirks: Quirks, found: &mut HostDevices) -> Result<(), String> {
+    let registers = DeviceRegisters::map(node.registers).ok_or("its registers can't be mapped")?;
+    let dma = dma_of(node);
+    let config = Config { quirks, ticks_per_second: el2::regs::counter_hz() };
+    let driver = Sdhci::new(registers, dma, config).map_err(|trouble| format!("{trouble}"))?;
+    let driver = DiskDriver::Sd(Box::new(driver), Slot::default());
+    let place = format!("SD at {}", node.registers.start);
+    found.disks.push(Arc::new(HostDisk::new(driver, &dma, place, node.intid.map(Intid))));
     Ok(())
 }
 
-fn start_virtio(host: &'static Host, node: &DeviceNode, found: &mut HostDevices) {
+fn start_virtio(host: &'static Host, node: &DeviceNode, found: &mut HostDevices) -> Result<(), String> {
     /// DeviceID of the transport (virtio 1.2, 4.2.2).
     const DEVICE_ID: usize = 8;
-    let Some(registers) = DeviceRegisters::map(node.registers) else { return };
+    let Some(registers) = DeviceRegisters::map(node.registers) else { return Ok(()) };
     let intid = node.intid.map(Intid);
-    let kind = registers.read32(DEVICE_ID);
-    let done = match kind {
-        device_id::BLOCK => start_disk(host, registers, intid, found),
-        device_id::NET => start_uplink(host, registers, intid, found),
+    match registers.read32(DEVICE_ID) {
+        device_id::BLOCK => {
+            let driver = VirtioBlk::new(registers, DMA).map_err(|error| format!("{error:?}"))?;
+            let driver = DiskDriver::Virtio(Box::new(driver));
+            let place = format!("disk at {}", node.registers.start);
+            found.disks.push(Arc::new(HostDisk::new(driver, &DMA, place, intid)));
+            Ok(())
+        }
+        device_id::NET => {
+            let driver = VirtioNet::new(registers, &DMA).map_err(|error| format!("{error:?}"))?;
+            log!(host.console, "uplink: link {}", if driver.is_link_up() { "up" } else { "down" });
+            plug_uplink(host, UplinkDriver::Virtio(Box::new(driver)), intid, &mut found.uplink)
+        }
         device_id::ENTROPY => start_entropy(host, registers),
         _ => Ok(()),
+    }
+}
+
+/// Prepares the Pi's Ethernet; it begins once its MAC address is known: see [`Uplink::poll`].
+fn start_genet(host: &'static Host, node: &DeviceNode, found: &mut HostDevices) -> Result<(), String> {
+    let registers = DeviceRegisters::map(node.registers).ok_or("its registers can't be mapped")?;
+    let wiring = host.board.wiring.ethernet;
+    if wiring.phy_address.is_none() {
+        log!(host.console, "uplink: the device tree names no PHY: address {USUAL_PHY} is tried");
+    }
+    let config = genet::Config {
+        mac: wiring.mac.unwrap_or_default(),
+        phy_address: wiring.phy_address.unwrap_or(USUAL_PHY),
+        ticks_per_second: el2::regs::counter_hz(),
     };
-    if let Err(why) = done {
-        log!(host.console, "device at {}: {why}", node.registers.start);
-    }
+    let driver = Genet::new(registers, &dma_of(node), config).map_err(|trouble| format!("{trouble}"))?;
+    let driver = UplinkDriver::Genet(Box::new(driver));
+    plug_uplink(host, driver, node.intid.map(Intid), &mut found.uplink)
 }
 
-fn start_disk(
-    host: &Host,
-    registers: DeviceRegisters,
-    intid: Option<Intid>,
-    found: &mut HostDevices,
-) -> Result<(), String> {
-    let mut driver = VirtioBlk::new(registers, DMA).map_err(|error| alloc::format!("{error:?}"))?;
-    let mut left = PATIENCE;
-    while driver.serial().is_none() && !driver.is_broken() && left > 0 {
-        driver.acknowledge();
-        driver.complete();
-        left = left.saturating_sub(1);
-    }
-    let serial: String = driver
-        .serial()
-        .map(|bytes| bytes.iter().take_while(|byte| **byte != 0).map(|byte| char::from(*byte)).collect())
-        .unwrap_or_default();
-    let mut driver = DiskDriver::Virtio(Box::new(driver));
-    let table = crate::partition::read_table(&mut driver);
-    // Finding nothing more asks for the interrupt.
-    while driver.complete().is_some() {}
-    let sectors = driver.geometry().sectors;
-    log!(host.console, "disk \"{serial}\": {} MiB", sectors >> 11);
-    found.disks.push(Arc::new(HostDisk::new(driver, serial, intid, table)));
-    Ok(())
-}
-
-fn start_uplink(
+/// The first network card is the uplink.
+fn plug_uplink(
     host: &'static Host,
-    registers: DeviceRegisters,
+    driver: UplinkDriver,
     intid: Option<Intid>,
-    found: &mut HostDevices,
+    place: &mut Option<Arc<Uplink>>,
 ) -> Result<(), String> {
-    let driver = VirtioNet::new(registers, &DMA).map_err(|error| alloc::format!("{error:?}"))?;
     let port = host.switch.connect_uplink().map_err(|_| "a second network card: only one is the uplink")?;
-    log!(host.console, "uplink: link {}", if driver.is_link_up() { "up" } else { "down" });
-    let uplink = Arc::new(Uplink { driver: Mutex::new(driver), port, intid });
+    let uplink = Arc::new(Uplink::new(driver, port, intid));
     host.switch.plug(port, Sink::Uplink(uplink.clone()));
-    found.uplink = Some(uplink);
+    *place = Some(uplink);
     Ok(())
 }
 
 fn start_entropy(host: &Host, registers: DeviceRegisters) -> Result<(), String> {
-    let mut driver = VirtioRng::new(registers, &DMA).map_err(|error| alloc::format!("{error:?}"))?;
+    let mut driver = VirtioRng::new(registers, &DMA).map_err(|error| format!("{error:?}"))?;
     driver.request();
     let mut bytes = [0; REQUEST_BYTES];
     for _ in 0..PATIENCE {
@@ -188,77 +163,129 @@ impl HostDevices {
     /// This PE takes their interrupts.
     pub fn listen(&self, pe: &Pe) {
         let disks = self.disks.iter().filter_map(|disk| disk.intid);
-        for intid in disks.chain(self.uplink.as_ref().and_then(|uplink| uplink.intid)) {
+        let uplink = self.uplink.as_ref().and_then(|uplink| uplink.intid);
+        for intid in disks.chain(uplink).chain(self.services.lock().mailbox_intid) {
             el2::gic::enable_spi(intid, pe.id());
-        }
-        // Frames that came before count as seen only by a look.
-        if let Some(uplink) = &self.uplink {
-            uplink.driver.lock().acknowledge();
         }
     }
 
-    /// When [`Self::look`] is due; far away where no disk needs it.
+    /// When [`Self::look`] is due.
     pub fn look_at(&self) -> u64 {
         self.look_at.load(Ordering::Relaxed)
     }
 
-    /// Looks at the disks whose drivers go by time: a card that was taken out says nothing by itself.
+    /// Something is to be done at once, on the first PE.
+    pub fn look_soon(&self, pe: &mut Pe) {
+        self.look_at.store(0, Ordering::Relaxed);
+        pe.state.look_soon();
+    }
+
+    /// The longest that a driver held the PE, in ticks.
+    pub fn longest_task(&self) -> u64 {
+        self.longest.load(Ordering::Relaxed)
+    }
+
+    /// Polls everything that goes by time.
     pub fn look(&self, pe: &mut Pe) {
-        let now = el2::regs::counter();
-        let mut next = u64::MAX;
-        for disk in self.disks.iter().filter(|disk| disk.goes_by_time()) {
-            let due = take_completions(pe, disk).unwrap_or(u64::MAX);
-            next = next.min(due).min(now.saturating_add(el2::regs::counter_hz()));
+        let host = pe.state.host;
+        let begun = el2::regs::counter();
+        let mut due = self.services.lock().poll(host, begun);
+        if self.by_time {
+            due = due.min(begun.saturating_add(el2::regs::counter_hz()));
         }
-        self.look_at.store(next.max(now.saturating_add(1)), Ordering::Relaxed);
+        self.measure(begun);
+        for disk in &self.disks {
+            due = due.min(self.look_at_disk(pe, disk));
+        }
+        if let Some(uplink) = &self.uplink {
+            let begun = el2::regs::counter();
+            due = due.min(uplink.poll(host, &self.services, begun));
+            self.measure(begun);
+        }
+        self.show_stage(host);
+        if let Some(next) = crate::self_test::poll(host, self) {
+            due = due.min(next);
+        }
+        self.look_at.store(due.max(begun.saturating_add(1)), Ordering::Relaxed);
+    }
+
+    fn measure(&self, begun: u64) {
+        let ticks = el2::regs::counter().saturating_sub(begun);
+        self.longest.fetch_max(ticks, Ordering::Relaxed);
+    }
+
+    /// Hands finished requests of a disk to its users; when its driver wants to be polled again.
+    fn look_at_disk(&self, pe: &mut Pe, disk: &HostDisk) -> u64 {
+        let begun = el2::regs::counter();
+        let looked = disk.look(pe.state.host, &self.services);
+        self.measure(begun);
+        for owner in looked.woken {
+            match owner {
+                Owner::Guest(signals, index) => crate::start::disk_has_news(pe, &signals, index),
+                Owner::Host => self.look_soon(pe),
+            }
+        }
+        if looked.news || !crate::start::is_waiting_over(pe.state.host) {
+            crate::start::start_waiting(pe.state.host, self);
+        }
+        looked.due
+    }
+
+    /// The LED says how far the start is; later whether all is well.
+    fn show_stage(&self, host: &Host) {
+        let uplink = self.uplink.as_ref();
+        let in_trouble = self.disks.iter().any(|disk| disk.is_in_trouble());
+        let no_link = uplink.is_some_and(|uplink| uplink.is_in_trouble());
+        let mut services = self.services.lock();
+        let hot = services.firmware.as_ref().is_some_and(|firmware| firmware.is_in_trouble());
+        let sign = if !self.are_settled() {
+            Sign::Stage(2)
+        } else if no_link && host.uptime_seconds() < LINK_SECONDS {
+            Sign::Stage(3)
+        } else if !crate::start::is_waiting_over(host) {
+            Sign::Stage(4)
+        } else if in_trouble || no_link || hot {
+            Sign::Trouble
+        } else {
+            Sign::Running
+        };
+        services.show(sign);
     }
 
     /// The disk with this serial number.
     pub fn disk(&self, serial: &str) -> Option<&Arc<HostDisk>> {
-        self.disks.iter().find(|disk| disk.serial == serial)
+        self.disks.iter().find(|disk| disk.identity().is_some_and(|identity| identity.serial == serial))
+    }
+
+    /// Every disk is known, or is not waited for any more.
+    pub fn are_settled(&self) -> bool {
+        self.disks.iter().all(|disk| disk.is_settled())
     }
 
     /// An interrupt of a device; whether it was one of these.
     pub fn take_interrupt(&self, pe: &mut Pe, intid: Intid) -> bool {
-        // The Pi's two SD controllers share an interrupt.
+        let host = pe.state.host;
+        let mut due = u64::MAX;
         let mut mine = false;
+        // The Pi's two SD controllers share an interrupt.
         for disk in self.disks.iter().filter(|disk| disk.intid == Some(intid)) {
             mine = true;
-            take_completions(pe, disk);
-        }
-        if mine {
-            return true;
+            due = due.min(self.look_at_disk(pe, disk));
         }
         if let Some(uplink) = self.uplink.as_ref().filter(|uplink| uplink.intid == Some(intid)) {
-            receive(pe.state.host, uplink);
+            mine = true;
+            due = due.min(uplink.poll(host, &self.services, el2::regs::counter()));
+        }
+        let mailbox = self.services.lock().mailbox_intid;
+        if mailbox == Some(intid) {
+            // What waits for an answer of the firmware is polled too.
+            self.look(pe);
             return true;
         }
-        false
-    }
-}
-
-/// Hands finished requests of a disk to its users; when its driver wants to be polled again.
-fn take_completions(pe: &mut Pe, disk: &HostDisk) -> Option<u64> {
-    let (woken, due) = disk.take_completions();
-    for (signals, index) in woken {
-        crate::start::disk_has_news(pe, &signals, index);
-    }
-    due
-}
-
-/// Takes frames from the uplink and forwards them.
-fn receive(host: &'static Host, uplink: &Uplink) {
-    loop {
-        let mut driver = uplink.driver.lock();
-        driver.acknowledge();
-        let mut more = false;
-        let now = host.uptime_seconds();
-        more |= driver.receive(&el2::ram::HostMemory, RECEIVE_BUDGET, |frame| {
-            host.switch.forward(uplink.port, frame, now);
-        });
-        drop(driver);
-        if !more {
-            return;
+        if due < self.look_at() {
+            self.look_at.store(due, Ordering::Relaxed);
+            pe.state.look_soon();
         }
+        mine
     }
 }

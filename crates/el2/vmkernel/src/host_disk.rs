@@ -4,41 +4,80 @@
 //! finds the way back. Lock order: guest's requests → driver; completions are handed out with no lock of the driver held.
 
 use crate::disk::RamDisk;
+use crate::host::Host;
+use crate::log;
+use crate::services::Services;
 use crate::signals::Signals;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
+use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicBool, Ordering};
-use drivers::partition::PartitionTable;
-use drivers::sdhci::Sdhci;
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use drivers::hardware::{Dma, DmaBuffer};
+use drivers::partition::{BUFFER_BYTES, PartitionTable, Reader};
+use drivers::sdhci::{Sdhci, Trouble};
+use drivers::selftest::CardFacts;
+use drivers::slot::Slot;
 use drivers::virtio_blk::{SLOTS, VirtioBlk};
 use el2::DeviceRegisters;
-use el2::dma::HostDma;
+use el2::dma::{HostBuffer, HostDma};
+use el2::ram::HostMemory;
 use ports::{
     BlockBackend, BlockCompletion, BlockError, BlockGeometry, BlockOp, BlockRequest, Sector, Submitted, Token,
 };
 use specs::Intid;
-use spin::Mutex;
+use spin::{Mutex, Once};
+
+/// Steps of a driver and its slot's board in one look.
+const SLOT_STEPS: u32 = 8;
+/// Seconds after which a disk that says nothing is not waited for.
+const PATIENCE_SECONDS: u64 = 3;
 
 /// The driver of a host disk.
 pub enum DiskDriver {
     /// A virtio disk.
     Virtio(Box<VirtioBlk<DeviceRegisters, HostDma>>),
-    /// An SD card.
-    Sd(Box<Sdhci<DeviceRegisters, HostDma>>),
+    /// An SD card, and the wire from its controller to the board's slot.
+    Sd(Box<Sdhci<DeviceRegisters, HostDma>>, Slot),
 }
 
 impl DiskDriver {
     /// The device's interrupt, or a look at it; when to look again at the latest.
-    pub fn acknowledge(&mut self) -> Option<u64> {
+    fn poll(&mut self, services: &Mutex<Services>, now: u64) -> u64 {
+        let mut due = None;
+        for _ in 0..SLOT_STEPS {
+            match self {
+                Self::Virtio(driver) => {
+                    driver.acknowledge();
+                    return u64::MAX;
+                }
+                Self::Sd(driver, _) => due = driver.poll(now),
+            }
+            if !services.lock().pass(self, now) {
+                break;
+            }
+        }
+        due.unwrap_or(u64::MAX)
+    }
+
+    /// Its serial number, once it is known.
+    fn serial(&self) -> Option<String> {
         match self {
             Self::Virtio(driver) => {
-                driver.acknowledge();
-                None
+                let bytes = driver.serial()?.iter().take_while(|byte| **byte != 0);
+                Some(bytes.map(|byte| char::from(*byte)).collect())
             }
-            Self::Sd(driver) => driver.poll(el2::regs::counter()),
+            Self::Sd(driver, _) => driver.card().map(|card| format!("sd-{:08x}", card.cid.serial())),
+        }
+    }
+
+    /// It is not going to be known by itself: no card, or no answer that makes sense.
+    fn is_hopeless(&self) -> bool {
+        match self {
+            Self::Virtio(driver) => driver.is_broken(),
+            Self::Sd(driver, _) => driver.is_settled() && driver.card().is_none(),
         }
     }
 }
@@ -47,64 +86,155 @@ impl BlockBackend for DiskDriver {
     fn geometry(&self) -> BlockGeometry {
         match self {
             Self::Virtio(driver) => driver.geometry(),
-            Self::Sd(driver) => driver.geometry(),
+            Self::Sd(driver, _) => driver.geometry(),
         }
     }
 
     fn submit(&mut self, request: &BlockRequest<'_>) -> Submitted {
         match self {
             Self::Virtio(driver) => driver.submit(request),
-            Self::Sd(driver) => driver.submit(request),
+            Self::Sd(driver, _) => driver.submit(request),
         }
     }
 
     fn complete(&mut self) -> Option<BlockCompletion> {
         match self {
             Self::Virtio(driver) => driver.complete(),
-            Self::Sd(driver) => driver.complete(),
+            Self::Sd(driver, _) => driver.complete(),
         }
     }
 }
 
-/// A disk of the host, shared by its users.
-pub struct HostDisk {
+/// What a disk is called and holds; read when it is first seen, before anyone shares it.
+#[derive(Debug)]
+pub struct Identity {
     /// Serial number.
     pub serial: String,
-    /// Its interrupt.
-    pub intid: Option<Intid>,
     /// Its partitions.
     pub table: PartitionTable,
-    driver: Mutex<DiskDriver>,
+}
+
+/// A disk of the host, shared by its users.
+pub struct HostDisk {
+    /// Its interrupt.
+    pub intid: Option<Intid>,
+    /// What messages call it while it has no serial number.
+    place: String,
+    identity: Once<Identity>,
+    inner: Mutex<Inner>,
     routes: Mutex<Vec<Option<Route>>>,
+    users: AtomicU32,
+}
+
+struct Inner {
+    driver: DiskDriver,
+    /// For the partition table.
+    buffer: Option<HostBuffer>,
+    reader: Option<Reader>,
+    /// It may be used: the firmware has said what the slot's clock is.
+    started: bool,
+    wait_until: u64,
+    told: Option<Trouble>,
 }
 
 /// Whose request a token of the disk's is, and what it is called there.
 type Route = (Arc<Client>, Token);
+
+/// Who uses a disk.
+#[derive(Clone)]
+pub enum Owner {
+    /// A guest, and which disk of it.
+    Guest(Arc<Signals>, u8),
+    /// The host itself, which looks by itself.
+    Host,
+}
 
 /// One user of a host disk.
 pub struct Client {
     done: Mutex<VecDeque<BlockCompletion>>,
     /// Something is in `done`.
     pub ready: AtomicBool,
-    /// Whose it is, and which disk of theirs.
-    pub owner: (Arc<Signals>, u8),
+    owner: Owner,
+}
+
+/// What came of a look at a disk.
+pub struct Looked {
+    /// Users that have something to take.
+    pub woken: Vec<Owner>,
+    /// When to look again at the latest.
+    pub due: u64,
+    /// The disk became known.
+    pub news: bool,
 }
 
 impl HostDisk {
     /// A disk with its driver.
-    pub fn new(driver: DiskDriver, serial: String, intid: Option<Intid>, table: PartitionTable) -> Self {
-        let routes = Mutex::new((0..SLOTS).map(|_| None).collect());
-        Self { serial, intid, table, driver: Mutex::new(driver), routes }
+    pub fn new(driver: DiskDriver, dma: &HostDma, place: String, intid: Option<Intid>) -> Self {
+        let inner = Inner {
+            driver,
+            buffer: dma.allocate(4096),
+            reader: None,
+            started: false,
+            wait_until: el2::regs::counter().saturating_add(el2::regs::counter_hz() * PATIENCE_SECONDS),
+            told: None,
+        };
+        Self {
+            intid,
+            place,
+            identity: Once::new(),
+            inner: Mutex::new(inner),
+            routes: Mutex::new((0..SLOTS).map(|_| None).collect()),
+            users: AtomicU32::new(0),
+        }
     }
 
-    /// Its driver is to be polled by time, too.
-    pub fn goes_by_time(&self) -> bool {
-        matches!(*self.driver.lock(), DiskDriver::Sd(_))
+    /// What it is, once it was read.
+    pub fn identity(&self) -> Option<&Identity> {
+        self.identity.get()
+    }
+
+    /// Whether the card in it may be another one tomorrow.
+    pub fn is_removable(&self) -> bool {
+        matches!(self.inner.lock().driver, DiskDriver::Sd(..))
+    }
+
+    /// The search for what it is has come to an end: it is known, or nobody waits for it any more.
+    pub fn is_settled(&self) -> bool {
+        let inner = self.inner.lock();
+        let hopeless = inner.started && inner.reader.is_none() && inner.driver.is_hopeless();
+        self.identity.is_completed() || hopeless || el2::regs::counter() >= inner.wait_until
+    }
+
+    /// Something is wrong with it that a person should know.
+    pub fn is_in_trouble(&self) -> bool {
+        let told = self.inner.lock().told;
+        told.is_some_and(|trouble| trouble != Trouble::NoCard || self.identity.is_completed())
+    }
+
+    /// Whether anyone uses it.
+    pub fn is_used(&self) -> bool {
+        self.users.load(Ordering::Relaxed) != 0
     }
 
     /// Capacity in sectors.
     pub fn sectors(&self) -> u64 {
-        self.driver.lock().geometry().sectors
+        self.inner.lock().driver.geometry().sectors
+    }
+
+    /// For the self-test's page, where it is an SD controller; the checks are still to be made.
+    pub fn card_facts(&self) -> Option<CardFacts<'_>> {
+        let inner = self.inner.lock();
+        let DiskDriver::Sd(driver, _) = &inner.driver else { return None };
+        Some(CardFacts {
+            name: &self.place,
+            card: driver.card().copied(),
+            trouble: driver.trouble(),
+            hertz: driver.hertz(),
+            dma: driver.uses_dma(),
+            statistics: driver.statistics(),
+            read: None,
+            write: None,
+        })
     }
 
     fn submit(&self, client: &Arc<Client>, request: &BlockRequest<'_>) -> Submitted {
@@ -120,20 +250,48 @@ impl HostDisk {
             data: request.data,
             memory: request.memory,
         };
-        let submitted = self.driver.lock().submit(&own);
+        let submitted = self.inner.lock().driver.submit(&own);
         if submitted == Submitted::InFlight {
             *route = Some((client.clone(), request.token));
         }
         submitted
     }
 
-    /// The disk's interrupt: takes what is finished; the users that have something to take are returned, and when to
-    /// look again at the latest.
-    pub fn take_completions(&self) -> (Vec<(Arc<Signals>, u8)>, Option<u64>) {
+    /// The disk's interrupt, or a look at it: finds out what it is, then takes what is finished.
+    pub fn look(&self, host: &Host, services: &Mutex<Services>) -> Looked {
+        let now = el2::regs::counter();
+        let mut inner = self.inner.lock();
+        if !inner.started {
+            let services = services.lock();
+            if !services.are_known() {
+                return Looked { woken: Vec::new(), due: now + el2::regs::counter_hz() / 1000, news: false };
+            }
+            if let (DiskDriver::Sd(driver, _), Some(firmware)) = (&mut inner.driver, &services.firmware)
+                && let Some(hertz) = firmware.slot_hertz()
+            {
+                driver.set_base_hertz(hertz);
+            }
+            inner.started = true;
+        }
+        let mut due = inner.driver.poll(services, now);
+        self.tell_trouble(host, &mut inner);
+        let mut news = false;
+        if !self.identity.is_completed() {
+            news = self.identify(host, &mut inner);
+            // The next sector of the table was asked for.
+            due = due.min(inner.driver.poll(services, now));
+        }
+        if !self.identity.is_completed() && now < inner.wait_until {
+            due = due.min(inner.wait_until);
+        }
+        let woken = if self.identity.is_completed() { self.hand_out(&mut inner) } else { Vec::new() };
+        Looked { woken, due, news }
+    }
+
+    /// Takes completions to their users; those that had nothing yet are returned.
+    fn hand_out(&self, inner: &mut Inner) -> Vec<Owner> {
         let mut woken = Vec::new();
-        let mut driver = self.driver.lock();
-        let due = driver.acknowledge();
-        while let Some(completion) = driver.complete() {
+        while let Some(completion) = inner.driver.complete() {
             let index = usize::try_from(completion.token.0).unwrap_or(usize::MAX);
             let route = self.routes.lock().get_mut(index).and_then(Option::take);
             let Some((client, token)) = route else { continue };
@@ -142,7 +300,61 @@ impl HostDisk {
                 woken.push(client.owner.clone());
             }
         }
-        (woken, due)
+        woken
+    }
+
+    /// Reads serial number and partition table; `true` once both are known.
+    fn identify(&self, host: &Host, inner: &mut Inner) -> bool {
+        let Some(serial) = inner.driver.serial() else {
+            // It went away meanwhile: what was asked has failed.
+            inner.reader = None;
+            while inner.driver.complete().is_some() {}
+            return false;
+        };
+        let span = inner.buffer.as_ref().and_then(|buffer| buffer.span(0, BUFFER_BYTES));
+        let Some(span) = span else { return false };
+        let sectors = inner.driver.geometry().sectors;
+        let reader = inner.reader.get_or_insert_with(|| Reader::new(sectors, span));
+        if !reader.poll(&mut inner.driver, &HostMemory) {
+            return false;
+        }
+        let table = inner.reader.take().map(Reader::finish).unwrap_or_default();
+        match &inner.driver {
+            DiskDriver::Virtio(_) => log!(host.console, "disk \"{serial}\": {} MiB", sectors >> 11),
+            DiskDriver::Sd(driver, _) => {
+                if let Some(card) = driver.card() {
+                    let megahertz = driver.hertz() / 1_000_000;
+                    let size = sectors >> 11;
+                    log!(host.console, "disk \"{serial}\": {size} MiB, {}, {megahertz} MHz", card.cid);
+                }
+            }
+        }
+        for complaint in table.complaints.iter().filter(|_| !table.partitions.is_empty()) {
+            log!(host.console, "disk \"{serial}\": {complaint}");
+        }
+        self.identity.call_once(|| Identity { serial, table });
+        true
+    }
+
+    /// Logs what went wrong with the card, and that it is well again.
+    fn tell_trouble(&self, host: &Host, inner: &mut Inner) {
+        let DiskDriver::Sd(driver, _) = &inner.driver else { return };
+        let (before, trouble) = (inner.told, driver.trouble());
+        if before == trouble || !driver.is_settled() {
+            return;
+        }
+        inner.told = trouble;
+        let name = self.identity().map_or(&self.place, |identity| &identity.serial);
+        match trouble {
+            // A slot may be empty: only a card that was there is missed.
+            Some(Trouble::NoCard) if self.identity.is_completed() => {
+                log!(host.console, "disk \"{name}\": its card was taken out; put it back");
+            }
+            Some(Trouble::NoCard) => {}
+            Some(trouble) => log!(host.console, "{name}: {trouble}"),
+            None if self.identity.is_completed() => log!(host.console, "disk \"{name}\": works again"),
+            None => {}
+        }
     }
 }
 
@@ -157,12 +369,8 @@ pub struct Window {
 
 impl Window {
     /// `sectors` sectors from `first` on.
-    pub fn new(
-        disk: Arc<HostDisk>,
-        owner: (Arc<Signals>, u8),
-        (first, sectors): (u64, u64),
-        read_only: bool,
-    ) -> Self {
+    pub fn new(disk: Arc<HostDisk>, owner: Owner, (first, sectors): (u64, u64), read_only: bool) -> Self {
+        disk.users.fetch_add(1, Ordering::Relaxed);
         let done = Mutex::new(VecDeque::with_capacity(SLOTS));
         let client = Arc::new(Client { done, ready: AtomicBool::new(false), owner });
         Self { disk, client, first, sectors, read_only }
@@ -185,6 +393,46 @@ impl Window {
     }
 }
 
+impl Drop for Window {
+    fn drop(&mut self) {
+        self.disk.users.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl BlockBackend for Window {
+    fn geometry(&self) -> BlockGeometry {
+        let geometry = self.disk.inner.lock().driver.geometry();
+        let read_only = self.read_only || geometry.read_only;
+        BlockGeometry { sectors: self.sectors, read_only, ..geometry }
+    }
+
+    fn submit(&mut self, request: &BlockRequest<'_>) -> Submitted {
+        match self.place(request) {
+            Ok(sector) => {
+                let BlockRequest { token, op, data, memory, .. } = *request;
+                self.disk.submit(&self.client, &BlockRequest { token, op, sector, data, memory })
+            }
+            Err(error) => Submitted::Done(Err(error)),
+        }
+    }
+
+    fn complete(&mut self) -> Option<BlockCompletion> {
+        let mut done = self.client.done.lock();
+        self.client.ready.store(done.len() > 1, Ordering::Relaxed);
+        done.pop_front()
+    }
+}
+
+/// First sector and sectors of partition `number` of a disk, or of the whole disk without a number.
+pub fn range(disk: &HostDisk, number: Option<u32>) -> Result<(u64, u64), String> {
+    let Some(number) = number else { return Ok((0, disk.sectors())) };
+    let Some(Identity { serial, table }) = disk.identity() else { return Err(String::from("unknown")) };
+    let found = table.partitions.iter().find(|partition| partition.number == number);
+    found.map(|partition| (partition.first.0, partition.sectors)).ok_or_else(|| {
+        format!("disk \"{serial}\" has no partition {number}: it has {}", table.partitions.len())
+    })
+}
+
 /// What a guest's disk is.
 pub enum Backend {
     /// An image in RAM.
@@ -197,35 +445,21 @@ impl BlockBackend for Backend {
     fn geometry(&self) -> BlockGeometry {
         match self {
             Self::Ram(disk) => disk.geometry(),
-            Self::Host(window) => BlockGeometry {
-                sectors: window.sectors,
-                read_only: window.read_only,
-                ..window.disk.driver.lock().geometry()
-            },
+            Self::Host(window) => window.geometry(),
         }
     }
 
     fn submit(&mut self, request: &BlockRequest<'_>) -> Submitted {
         match self {
             Self::Ram(disk) => disk.submit(request),
-            Self::Host(window) => match window.place(request) {
-                Ok(sector) => {
-                    let BlockRequest { token, op, data, memory, .. } = *request;
-                    window.disk.submit(&window.client, &BlockRequest { token, op, sector, data, memory })
-                }
-                Err(error) => Submitted::Done(Err(error)),
-            },
+            Self::Host(window) => window.submit(request),
         }
     }
 
     fn complete(&mut self) -> Option<BlockCompletion> {
         match self {
             Self::Ram(disk) => disk.complete(),
-            Self::Host(window) => {
-                let mut done = window.client.done.lock();
-                window.client.ready.store(done.len() > 1, Ordering::Relaxed);
-                done.pop_front()
-            }
+            Self::Host(window) => window.complete(),
         }
     }
 }

@@ -29,11 +29,13 @@ pub mod identification;
 pub mod lists;
 pub mod network;
 pub mod panic_screen;
-pub mod partition;
 pub mod pe;
 pub mod random;
+pub mod self_test;
+pub mod services;
 pub mod signals;
 pub mod start;
+pub mod uplink;
 pub mod vcpu;
 pub mod vm;
 

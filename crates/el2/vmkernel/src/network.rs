@@ -4,8 +4,9 @@
 //! receive half, on A's PE, with one copy.
 
 use crate::host::Host;
-use crate::host_devices::Uplink;
+use crate::self_test::Probe;
 use crate::signals::Wire;
+use crate::uplink::Uplink;
 use alloc::sync::Arc;
 use el2::ram::GuestRam;
 use ports::{Delivered, Frame, FrameSink};
@@ -25,6 +26,8 @@ pub enum Sink {
     Card(Arc<NetCard>),
     /// The host's card.
     Uplink(Arc<Uplink>),
+    /// The self-test, for a moment.
+    Probe(Arc<Probe>),
 }
 
 impl FrameSink for &Sink {
@@ -32,6 +35,7 @@ impl FrameSink for &Sink {
         match self {
             Sink::Card(card) => card.deliver(frame),
             Sink::Uplink(uplink) => uplink.driver.lock().deliver(frame),
+            Sink::Probe(probe) => probe.deliver(frame),
         }
     }
 }

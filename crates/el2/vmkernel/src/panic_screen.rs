@@ -1,15 +1,23 @@
-//! The end: what happened, on the console.
+//! The end: what happened, on the console; SOS on the LED; a restart after a while, where the board can.
 
 use core::fmt::Write;
 use core::panic::PanicInfo;
+use drivers::board::Board;
+use drivers::led::{Led, Sign};
+use drivers::pm::PowerManagement;
+use drivers::probe::{Driver, driver_for};
+use el2::DeviceRegisters;
 use el2::vectors::FatalFrame;
+
+/// Seconds from a panic to the restart: a person may want to take a picture.
+const RESTART_SECONDS: u64 = 10;
 
 /// A panic of the vmkernel: always a defect.
 pub fn show(info: &PanicInfo<'_>) -> ! {
     let mut screen = el2::screen::Screen::take();
     let _ = writeln!(screen, "\n*** bramble: panic on PE {} ***\n{info}", el2::pe::current());
     backtrace(&mut screen, el2::regs::frame_pointer());
-    el2::screen::halt()
+    end(&mut screen)
 }
 
 /// EL2 took an exception from itself.
@@ -36,6 +44,43 @@ pub fn show_exception(frame: &FatalFrame, syndrome: u64, address: u64, elr: u64)
     let _ = writeln!(screen, "sp  {:016x}", frame.sp);
     show_place(&mut screen, elr.wrapping_sub(base));
     backtrace(&mut screen, frame.x[29]);
+    end(&mut screen)
+}
+
+/// Registers of a device of the board, past every lock.
+fn device(board: &Board, wanted: Driver) -> Option<DeviceRegisters> {
+    let node = board.devices.iter().find(|node| driver_for(&node.compatible) == Some(wanted))?;
+    DeviceRegisters::map_at_the_end(node.registers)
+}
+
+/// The last thing that this PE does. With the boot argument `bramble.halt` the screen stays.
+fn end(screen: &mut el2::screen::Screen) -> ! {
+    let Some(board) = el2::boot::board() else { el2::screen::halt() };
+    let power = device(board, Driver::PowerManagement).map(PowerManagement::new);
+    let stays = board.boot_arguments.split(' ').any(|argument| argument == "bramble.halt");
+    let restarts = (power.is_some() || board.psci_by_smc) && !stays;
+    if restarts {
+        let _ = writeln!(screen, "restart in {RESTART_SECONDS} s");
+    }
+    let hertz = el2::regs::counter_hz();
+    let mut led = device(board, Driver::Gpio)
+        .zip(board.wiring.act_led)
+        .map(|(registers, node)| Led::new(registers, node, hertz));
+    if let Some(led) = &mut led {
+        led.show(Sign::Panic);
+    }
+    let at = el2::regs::counter().saturating_add(hertz.saturating_mul(RESTART_SECONDS));
+    while !restarts || el2::regs::counter() < at {
+        if let Some(led) = &mut led {
+            led.poll(el2::regs::counter());
+        } else if !restarts {
+            el2::screen::halt();
+        }
+    }
+    el2::boot::psci_system(true);
+    if let Some(mut power) = power {
+        power.restart();
+    }
     el2::screen::halt()
 }
 

@@ -2,8 +2,10 @@
 
 use crate::assemble::{Source, assemble};
 use crate::host::Host;
+use crate::host_devices::HostDevices;
 use crate::signals::Signals;
 use crate::{Pe, log};
+use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -48,6 +50,11 @@ pub fn start_host(host: &'static Host, pe: &mut Pe) {
     while el2::memory::prepare_step() {}
     let devices = host.devices.call_once(|| crate::host_devices::start(host));
     devices.listen(pe);
+    // The first look is the loop's; here it lets disks that answer at once be found before the first VM.
+    devices.look(pe);
+    if has_argument(host, "bramble.selftest") || has_argument(host, "bramble.selftest=write") {
+        crate::self_test::start(host, devices, has_argument(host, "bramble.selftest=write"));
+    }
     if !host.random.is_seeded() {
         log!(
             console,
@@ -66,19 +73,98 @@ pub fn start_host(host: &'static Host, pe: &mut Pe) {
     for problem in &contents.problems {
         log!(console, "{problem}");
     }
-    for files in contents.vms {
-        let name = files.document.name.clone();
-        match assemble(host, files.source()) {
-            Ok(vm) => {
-                log!(console, "{}: {} vCPUs, {} MiB", vm.name, vm.plan.spec.vcpus, vm.plan.ram.bytes() >> 20)
-            }
-            Err(why) => log!(console, "{name}: not started: {why}"),
-        }
+    for files in &contents.vms {
+        console.streams_of(&files.document.name);
     }
+    *host.waiting.lock() =
+        Waiting { vms: contents.vms.into_iter().map(Files::source).collect(), ..Waiting::default() };
+    start_waiting(host, devices);
     console.listen(pe.id());
-    take_console_input(host);
+    take_console_input(pe);
+    devices.look_soon(pe);
     // A defect on purpose: what the panic screen looks like, and that it comes.
     assert!(!has_argument(host, "bramble.panic"), "asked for by the boot argument bramble.panic");
+}
+
+/// VMs that are to start once their disks are there.
+#[derive(Default)]
+pub struct Waiting {
+    vms: Vec<Source>,
+    /// Some of them are being started.
+    starting: bool,
+    /// A person was told that a card is missing.
+    told: bool,
+}
+
+/// Whether no VM waits, but for a card that a person may put in some day.
+pub fn is_waiting_over(host: &Host) -> bool {
+    let waiting = host.waiting.lock();
+    !waiting.starting && (waiting.vms.is_empty() || waiting.told)
+}
+
+/// Starts the VMs whose disks are known. Once the search for disks has come to an end, the others are told of.
+pub fn start_waiting(host: &'static Host, devices: &HostDevices) {
+    let settled = devices.are_settled();
+    let removable = devices.disks.iter().any(|disk| disk.is_removable());
+    let mut waiting = host.waiting.lock();
+    let (vms, told) = (core::mem::take(&mut waiting.vms), waiting.told);
+    let any = !vms.is_empty();
+    waiting.starting = true;
+    // Making a VM takes its time: others may look meanwhile.
+    drop(waiting);
+    let mut rest = Vec::new();
+    for source in vms {
+        let missing = missing_disk(devices, &source);
+        match missing {
+            Some(serial) if settled && removable => {
+                if !told {
+                    tell_vm(
+                        host,
+                        &source,
+                        &format!("waits for disk \"{serial}\": put its card in, or correct host.toml"),
+                    );
+                }
+                rest.push(source);
+            }
+            Some(_) if !settled => rest.push(source),
+            _ => start_vm(host, source),
+        }
+    }
+    let mut waiting = host.waiting.lock();
+    *waiting = Waiting { vms: rest, starting: false, told: told || settled };
+    drop(waiting);
+    // The others may have ended meanwhile.
+    if any && is_waiting_over(host) && host.vms.lock().is_empty() && host.had_vms() {
+        all_vms_are_off(host);
+    }
+}
+
+/// The first disk of the host that a VM names and that is not known.
+fn missing_disk(devices: &HostDevices, source: &Source) -> Option<String> {
+    let mut named = source
+        .document
+        .iter()
+        .flat_map(|document| &document.disks)
+        .filter_map(|disk| disk.host_disk.as_ref());
+    named.find(|serial| devices.disk(serial).is_none()).cloned()
+}
+
+/// Says something about a VM that does not run, in the log and in its own console: a person looks at one of them.
+fn tell_vm(host: &Host, source: &Source, text: &str) {
+    let Some(document) = &source.document else { return };
+    log!(host.console, "{}: {text}", document.name);
+    let [stream, _] = host.console.streams_of(&document.name);
+    stream.host_line(text);
+}
+
+fn start_vm(host: &'static Host, source: Source) {
+    match assemble(host, source.clone()) {
+        Ok(vm) => {
+            let (name, memory) = (&vm.name, vm.plan.ram.bytes() >> 20);
+            log!(host.console, "{name}: {} vCPUs, {memory} MiB", vm.plan.spec.vcpus);
+        }
+        Err(why) => tell_vm(host, &source, &format!("not started: {why}")),
+    }
 }
 
 /// Reads the archive: the document, and where its files are.
@@ -156,12 +242,13 @@ pub fn device_interrupt(pe: &mut Pe, intid: Intid) {
         return;
     }
     if host.console.is_interrupt(intid) {
-        take_console_input(host);
+        take_console_input(pe);
     }
 }
 
-/// Brings what was typed to the guest whose stream is selected.
-fn take_console_input(host: &Host) {
+/// Brings what was typed to the guest whose stream is selected; a key of the menu starts the self-test.
+fn take_console_input(pe: &mut Pe) {
+    let host = pe.state.host;
     host.console.take_input(|stream, byte| {
         let vms = host.vms.lock();
         for vm in vms.iter() {
@@ -173,9 +260,16 @@ fn take_console_input(host: &Host) {
             }
         }
     });
+    if host.console.take_self_test()
+        && let Some(devices) = host.devices.get()
+    {
+        crate::self_test::start(host, devices, false);
+        devices.look_soon(pe);
+    }
 }
 
-fn has_argument(host: &Host, wanted: &str) -> bool {
+/// Whether the host was given this boot argument.
+pub fn has_argument(host: &Host, wanted: &str) -> bool {
     host.board.boot_arguments.split(' ').any(|argument| argument == wanted)
 }
 
@@ -183,6 +277,8 @@ fn has_argument(host: &Host, wanted: &str) -> bool {
 pub fn all_vms_are_off(host: &Host) {
     log!(host.console, "host: all VMs are off");
     if has_argument(host, "bramble.exit") {
-        el2::boot::psci_system(false);
+        if let Some(devices) = host.devices.get() {
+            devices.services.lock().end(false);
+        }
     }
 }

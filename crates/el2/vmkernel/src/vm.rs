@@ -181,7 +181,7 @@ fn finish(host: &'static Host, vm: Arc<Vm>) {
     host.release_vmid(vm.vmid);
     crate::log!(host.console, "{}: off", vm.name);
     drop(vm);
-    if host.vms.lock().is_empty() {
+    if host.vms.lock().is_empty() && crate::start::is_waiting_over(host) {
         crate::start::all_vms_are_off(host);
     }
 }

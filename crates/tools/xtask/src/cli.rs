@@ -76,7 +76,8 @@ pub struct UpOptions {
     pub json: bool,
 }
 
-fn parse_mib(text: &str) -> Result<u32, String> {
+/// A size in MiB, as people write it.
+pub fn parse_mib(text: &str) -> Result<u32, String> {
     let (number, unit) = match text.trim_end_matches(['B', 'i']) {
         t if t.ends_with(['G', 'g']) => (&t[..t.len() - 1], 1024),
         t if t.ends_with(['M', 'm']) => (&t[..t.len() - 1], 1),

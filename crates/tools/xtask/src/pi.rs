@@ -1,33 +1,14 @@
 //! `./bramble pi`: what goes on the FAT partition of a Raspberry Pi 4's card, beside the firmware (docs/pi/README.md).
 
+use crate::cli::parse_mib;
 use crate::guests::Guests;
 use crate::run::step;
 use crate::{build, install};
 use anyhow::{Context, Result};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use system::card::{self, CardImage};
 use system::{ArchiveBuilder, Artifacts};
-
-/// The firmware's settings: 64 bits, our image, the boot archive behind it, and the serial line of the header's pins,
-/// whose clock `enable_uart` holds still.
-const CONFIG: &str = "\
-arm_64bit=1
-kernel=kernel8.img
-initramfs boot.cpio followkernel
-enable_uart=1
-";
-
-/// What is not ours to give.
-const README: &str = "\
-Copy these files to the first (FAT32) partition of the card, with, from Raspberry Pi's firmware of 2021 or later
-(https://github.com/raspberrypi/firmware/tree/stable/boot):
-
-    start4.elf  fixup4.dat  overlays/
-    bcm2711-rpi-4-b.dtb, bcm2711-rpi-400.dtb or bcm2711-rpi-cm4.dtb
-
-Serial line: header pins 6 (ground), 8 (transmit), 10 (receive), 3.3 V, 115200 baud.
-The guide is docs/pi/README.md.
-";
 
 /// What `pi` makes.
 #[derive(clap::Args)]
@@ -38,11 +19,17 @@ pub struct PiOptions {
     /// Boot the VMs of this host document instead of the demo's; its files lie beside it. May be repeated.
     #[arg(long, value_name = "FILE")]
     pub vm: Vec<PathBuf>,
+    /// Make an image of a whole card as well, for a card writer or for QEMU; the firmware's files are still to be added.
+    #[arg(long, value_name = "FILE")]
+    pub image: Option<PathBuf>,
+    /// Size of that card in MiB, or as 8G.
+    #[arg(long, value_name = "SIZE", default_value = "4096", value_parser = parse_mib)]
+    pub size: u32,
 }
 
 /// Makes the folder.
 pub fn pi(at: &Artifacts, options: &PiOptions) -> Result<()> {
-    install::ensure(at, install::FOR_UP)?;
+    install::ensure(at, &[("mformat", "mtools")])?;
     let image = build::image(at)?;
     let mut archive = ArchiveBuilder::new();
     for file in &options.vm {
@@ -54,14 +41,25 @@ pub fn pi(at: &Artifacts, options: &PiOptions) -> Result<()> {
         guests.add_small(&mut archive, "small-2")?;
     }
     let out = &options.out;
-    fs::create_dir_all(out).with_context(|| format!("can't make {}", out.display()))?;
-    step("write the card's files", || {
-        fs::copy(&image, out.join("kernel8.img"))?;
-        archive.write(&out.join("boot.cpio"))?;
-        fs::write(out.join("config.txt"), CONFIG)?;
-        fs::write(out.join("README.txt"), README)?;
-        Ok(())
-    })?;
+    step("write the card's files", || card::write_folder(out, &image, &archive))?;
     eprintln!("bramble: {} holds what goes on the card; its README.txt says what to add", out.display());
+    if let Some(path) = &options.image {
+        let mib = u64::from(options.size);
+        let fat = fat_mib(out)?;
+        step("write the card's image", || CardImage::make(path, mib, fat, out).map(|_| ()))?;
+        eprintln!(
+            "bramble: {} is a card of {mib} MiB with these files in partition 1; partition 2 is for a guest",
+            path.display()
+        );
+    }
     Ok(())
+}
+
+/// Room for the files, the firmware's, and a second version of ours.
+fn fat_mib(folder: &Path) -> Result<u64> {
+    let mut bytes = 0;
+    for name in card::FILES {
+        bytes += fs::metadata(folder.join(name)).with_context(|| format!("no {name}"))?.len();
+    }
+    Ok((bytes >> 20) + 64)
 }

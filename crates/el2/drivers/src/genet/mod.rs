@@ -205,6 +205,11 @@ impl<R: Registers, D: Dma> Genet<R, D> {
         self.config.mac
     }
 
+    /// Gives it another MAC address, before the first poll.
+    pub fn set_mac(&mut self, mac: [u8; 6]) {
+        self.config.mac = mac;
+    }
+
     /// The counters.
     pub fn statistics(&self) -> Statistics {
         self.statistics

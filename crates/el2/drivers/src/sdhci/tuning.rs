@@ -43,10 +43,13 @@ impl<R: Registers> Controller<R> {
         if word & control_2::EXECUTE_TUNING != 0 && blocks < MAX_BLOCKS {
             return Ok(false);
         }
-        let good = word & (control_2::EXECUTE_TUNING | control_2::SAMPLING_CLOCK) == control_2::SAMPLING_CLOCK;
+        let good =
+            word & (control_2::EXECUTE_TUNING | control_2::SAMPLING_CLOCK) == control_2::SAMPLING_CLOCK;
         self.registers.write32(
             reg::HOST_CONTROL_2,
-            word & 0xffff_0000 & !control_2::EXECUTE_TUNING & if good { u32::MAX } else { !control_2::SAMPLING_CLOCK },
+            word & 0xffff_0000
+                & !control_2::EXECUTE_TUNING
+                & if good { u32::MAX } else { !control_2::SAMPLING_CLOCK },
         );
         self.enable_interrupts();
         if good { Ok(true) } else { Err(Fault::Tuning) }

@@ -27,6 +27,10 @@ pub enum DiskVerdict {
     TooSmall,
     /// A request failed there.
     Failed(Sector, BlockError),
+    /// No end of it.
+    Late,
+    /// Not written: there is no partition of ours that nobody uses.
+    NotOurs,
     /// What was read there differs from what it should be.
     Differs(Sector),
 }
@@ -42,6 +46,8 @@ impl fmt::Display for DiskVerdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Same { sum } => write!(f, "first, middle and last sectors, sum {sum:08x}"),
+            Self::Late => f.write_str("no end of it"),
+            Self::NotOurs => f.write_str("no partition of ours that nobody uses"),
             Self::TooSmall => f.write_str("the disk is too small"),
             Self::Failed(sector, error) => write!(f, "sector {}: {error:?}", sector.0),
             Self::Differs(sector) => write!(f, "sector {} reads differently", sector.0),

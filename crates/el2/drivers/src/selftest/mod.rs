@@ -182,7 +182,12 @@ pub fn report(facts: &Facts<'_>, out: &mut impl Write) -> fmt::Result {
     let hertz = facts.pes.first().map_or(1, |pe| pe.hertz).max(1);
     let longest = facts.longest_task.saturating_mul(1_000_000) / hertz;
     let found = format_args!("longest {longest} us ({} ticks)", facts.longest_task);
-    page.line(if longest < 1000 { Verdict::Good } else { Verdict::Look }, "host tasks", found, "below 1000 us")?;
+    page.line(
+        if longest < 1000 { Verdict::Good } else { Verdict::Look },
+        "host tasks",
+        found,
+        "below 1000 us",
+    )?;
     let result = match page.worst {
         Verdict::Bad => "FAILED: send this page, see docs/pi/README.md",
         Verdict::Look => "WORKS, with something to look at",
@@ -337,6 +342,9 @@ fn checks(
 ) -> fmt::Result {
     for (name, verdict) in [("  read", read), ("  write", write)] {
         match verdict {
+            Some(found @ DiskVerdict::NotOurs) => {
+                page.line(Verdict::Absent, name, format_args!("{found}"), "")?;
+            }
             Some(found) => {
                 page.line(good(found.is_good()), name, format_args!("{found}"), "the same bytes twice")?
             }

@@ -55,8 +55,7 @@ fn a_good_board_gives_this_page() {
         wire,
         resets: 0,
     };
-    let network =
-        NetworkFacts { uplink: UplinkFacts::Genet(genet), address: Some(Some([192, 168, 1, 7])) };
+    let network = NetworkFacts { uplink: UplinkFacts::Genet(genet), address: Some(Some([192, 168, 1, 7])) };
     let disk =
         DiskFacts { name: "root", sectors: 4096, read: Some(DiskVerdict::Same { sum: 1 }), write: None };
     let facts = Facts {

@@ -111,8 +111,9 @@ pub fn poll_later(pe: &mut Pe, vm: &Arc<Vm>, device: DeviceKind, progress: Progr
     }
 }
 
-/// vCPUs that came, and those of VMs that stop.
+/// The self-test's question, vCPUs that came, and those of VMs that stop.
 pub(super) fn look_around(pe: &mut Pe) {
+    pe.state.host.roll_call.answer(pe.id());
     for mail in pe.state.shared.take_mail() {
         super::admit(pe, mail);
     }
