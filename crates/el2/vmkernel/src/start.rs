@@ -276,9 +276,9 @@ pub fn has_argument(host: &Host, wanted: &str) -> bool {
 /// The last VM is off.
 pub fn all_vms_are_off(host: &Host) {
     log!(host.console, "host: all VMs are off");
-    if has_argument(host, "bramble.exit") {
-        if let Some(devices) = host.devices.get() {
-            devices.services.lock().end(false);
-        }
+    if has_argument(host, "bramble.exit")
+        && let Some(devices) = host.devices.get()
+    {
+        devices.services.lock().end(false);
     }
 }

@@ -5,6 +5,7 @@
 
 mod kvm;
 mod ours;
+mod pi;
 mod rows;
 mod xen;
 
@@ -12,7 +13,7 @@ use crate::guests::Guests;
 use crate::run::step;
 use crate::{build, install};
 use anyhow::Result;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
@@ -21,6 +22,9 @@ use system::{Artifacts, Board, MachineConfig};
 /// What to measure.
 #[derive(Args, Clone)]
 pub struct BenchOptions {
+    /// What is measured: Bramble as a whole, or the Pi's drivers.
+    #[arg(value_enum, default_value_t = Subject::Bramble)]
+    subject: Subject,
     /// Leave the peers out.
     #[arg(long)]
     ours: bool,
@@ -29,11 +33,23 @@ pub struct BenchOptions {
     json: bool,
 }
 
+/// What can be measured.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq)]
+enum Subject {
+    /// Exits, interrupts, memory.
+    Bramble,
+    /// The drivers of a Raspberry Pi 4.
+    Pi,
+}
+
 /// Figures by row.
 pub type Figures = BTreeMap<String, f64>;
 
 /// Measures and prints the table.
 pub fn bench(at: &Artifacts, options: &BenchOptions) -> Result<ExitCode> {
+    if options.subject == Subject::Pi {
+        return pi::bench(at, options.json);
+    }
     install::ensure(at, if options.ours { &[] } else { install::FOR_PEERS })?;
     build::test_guests(at)?;
     build::image(at)?;
@@ -45,7 +61,7 @@ pub fn bench(at: &Artifacts, options: &BenchOptions) -> Result<ExitCode> {
         peers.insert("KVM", peer("KVM", || kvm::measure(at, &guests)));
         peers.insert("Xen", peer("Xen", || xen::measure(at, &guests)));
     }
-    rows::print(&bramble, &peers, options.json);
+    rows::print(&rows::rows(), &bramble, &peers, options.json);
     Ok(ExitCode::SUCCESS)
 }
 

@@ -15,7 +15,7 @@ const PROFILE: &str = "image";
 /// Builds the image; returns its path.
 pub fn image(at: &Artifacts) -> Result<PathBuf> {
     step("build the image", || {
-        cargo_build(at, &["--package", "bramble"])?;
+        cargo_build(at, &["--package", "bramble", "--bin", "bramble"])?;
         fs::create_dir_all(at.out())?;
         let elf = elf_folder(at).join("bramble");
         fs::copy(&elf, at.image_elf()).with_context(|| format!("no {}", elf.display()))?;
@@ -24,6 +24,16 @@ pub fn image(at: &Artifacts) -> Result<PathBuf> {
     .map(|size| {
         eprintln!("bramble: {} has {} KiB", at.image().display(), size.div_ceil(1024));
         at.image()
+    })
+}
+
+/// Builds the image that measures the Pi's drivers; returns its path.
+pub fn bench_pi(at: &Artifacts) -> Result<PathBuf> {
+    step("build the benchmark of the Pi's drivers", || {
+        cargo_build(at, &["--package", "bramble", "--bin", "bench-pi"])?;
+        let flat = at.out().join("bench-pi.img");
+        flatten(&elf_folder(at).join("bench-pi"), &flat)?;
+        Ok(flat)
     })
 }
 

@@ -7,7 +7,9 @@ use super::{PartitionTable, SECTOR, Scan, Want};
 use ports::{BlockBackend, BlockOp, BlockRequest, GuestMemory, Span, Submitted, Token};
 
 /// Bytes of the buffer.
-pub const BUFFER_BYTES: u32 = SECTOR as u32;
+pub const BUFFER_BYTES: u32 = 512;
+
+const _: () = assert!(BUFFER_BYTES as usize == SECTOR);
 
 /// A reading under way.
 #[derive(Debug)]

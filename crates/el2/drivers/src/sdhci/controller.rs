@@ -97,8 +97,8 @@ pub struct Controller<R> {
     /// Signal Enable as last written.
     signals: u32,
     flight: Option<Flight>,
-    /// Blocks that went through the port since the last [`Self::take_ported`].
-    ported: u32,
+    /// Blocks that went through the port since [`Self::drop_strays`].
+    pub(super) ported: u32,
 }
 
 impl<R: Registers> Controller<R> {
@@ -350,14 +350,10 @@ impl<R: Registers> Controller<R> {
         }
     }
 
-    /// Blocks that went through the port since the last call.
-    pub fn take_ported(&mut self) -> u32 {
-        core::mem::take(&mut self.ported)
-    }
-
-    /// Acknowledges what came with no command in flight: a line that stays up would interrupt for ever. Card changes are
+    /// A poll begins. Acknowledges what came with no command in flight: a line that stays up would interrupt for ever. Card changes are
     /// left for [`Self::take_card_change`].
     pub fn drop_strays(&mut self) {
+        self.ported = 0;
         if self.flight.is_some() {
             return;
         }

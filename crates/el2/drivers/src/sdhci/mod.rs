@@ -198,10 +198,8 @@ impl<R: Registers, D: Dma> Sdhci<R, D> {
     pub fn poll(&mut self, now: u64) -> Option<u64> {
         self.moved = 0;
         self.controller.drop_strays();
-        let mut ported = 0_u32;
         for _ in 0..STEPS_PER_POLL {
-            ported = ported.saturating_add(self.controller.take_ported());
-            if self.moved >= SECTORS_PER_POLL || ported >= PORTED_PER_POLL {
+            if self.moved >= SECTORS_PER_POLL || self.controller.ported >= PORTED_PER_POLL {
                 break;
             }
             if !self.step(now) {

@@ -22,7 +22,7 @@ const MAX_RUN: u32 = 32 * 1024;
 /// Attributes of a descriptor: transfer data (bits 5:4 = 10), valid.
 const TRANSFER: u32 = 0x21;
 /// The last descriptor.
-const END: u32 = 2;
+const END: u8 = 2;
 /// A cache line of every PE that we run on.
 const LINE: u64 = 64;
 
@@ -69,8 +69,9 @@ impl<R: Registers, D: Dma> Sdhci<R, D> {
 
     /// Starts the first request's next piece. `now` is only used for what fails at once.
     pub(super) fn start_next(&mut self, now: u64) -> bool {
-        let (Some(card), Some(slot)) = (self.card, self.queue.first()) else { return false };
+        let Some(slot) = self.queue.first() else { return false };
         let (op, left) = (slot.op, slot.sectors);
+        let Some(card) = self.card else { return false };
         let started = match op {
             BlockOp::Flush => {
                 self.phase = Phase::Checking;
@@ -314,18 +315,20 @@ fn argument_of(card: &Card, sector: u64) -> u32 {
 }
 
 /// Writes descriptors of ADMA2 with 32-bit addresses, 8 bytes each: attributes 15:0, length 31:16, address 63:32.
-/// They go to the table sixteen at a time; the last ones wait for [`Self::end`].
+/// They go to the table eight at a time; the last ones wait for [`Self::end`].
 struct Descriptors {
-    batch: [u64; BATCH],
+    batch: [u8; BATCH_BYTES],
+    /// Bytes of the batch in use.
     waiting: usize,
     written: usize,
 }
 
-const BATCH: usize = 16;
+const ENTRY_BYTES: usize = 8;
+const BATCH_BYTES: usize = 8 * ENTRY_BYTES;
 
 impl Default for Descriptors {
     fn default() -> Self {
-        Self { batch: [0; BATCH], waiting: 0, written: 0 }
+        Self { batch: [0; BATCH_BYTES], waiting: 0, written: 0 }
     }
 }
 
@@ -336,15 +339,16 @@ impl Descriptors {
         let (mut at, mut left) = (address, bytes);
         while left > 0 {
             let part = left.min(MAX_RUN);
-            if self.waiting == BATCH {
+            if self.waiting == BATCH_BYTES {
                 self.write(table);
             }
             let (Ok(low), true) = (u32::try_from(at), self.written < DESCRIPTOR_BYTES) else { return false };
             let word = u64::from(low) << 32 | u64::from(part) << 16 | u64::from(TRANSFER);
-            if let Some(next) = self.batch.get_mut(self.waiting) {
-                *next = word;
+            let end = self.waiting.wrapping_add(ENTRY_BYTES);
+            if let Some(next) = self.batch.get_mut(self.waiting..end) {
+                next.copy_from_slice(&word.to_le_bytes());
             }
-            self.waiting = self.waiting.wrapping_add(1);
+            self.waiting = end;
             at = at.wrapping_add(part.into());
             left = left.wrapping_sub(part);
         }
@@ -352,20 +356,16 @@ impl Descriptors {
     }
 
     fn write(&mut self, table: &mut impl DmaBuffer) {
-        let mut bytes = [0; BATCH * 8];
-        for (into, word) in bytes.chunks_exact_mut(8).zip(self.batch) {
-            into.copy_from_slice(&word.to_le_bytes());
-        }
-        let length = self.waiting.min(BATCH).wrapping_mul(8);
-        table.write(self.written, bytes.get(..length).unwrap_or(&bytes));
-        self.written = self.written.wrapping_add(length);
+        table.write(self.written, self.batch.get(..self.waiting).unwrap_or(&[]));
+        self.written = self.written.wrapping_add(self.waiting);
         self.waiting = 0;
     }
 
     /// Marks the last one and hands the table to the device.
     fn end(&mut self, table: &mut impl DmaBuffer) {
-        if let Some(last) = self.waiting.checked_sub(1).and_then(|last| self.batch.get_mut(last)) {
-            *last |= u64::from(END);
+        let last = self.waiting.checked_sub(ENTRY_BYTES).and_then(|last| self.batch.get_mut(last));
+        if let Some(attributes) = last {
+            *attributes |= END;
         }
         self.write(table);
         table.to_device(0, self.written);

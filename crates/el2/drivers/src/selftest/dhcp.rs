@@ -25,9 +25,9 @@ pub fn discover(mac: [u8; 6], id: u32) -> [u8; DISCOVER_BYTES] {
             *into = *from;
         }
     };
-    let udp_bytes = u16::try_from(DISCOVER_BYTES - ETHERNET - IP).unwrap_or(0);
-    let [udp_high, udp_low] = udp_bytes.to_be_bytes();
-    let [ip_high, ip_low] = udp_bytes.saturating_add(IP as u16).to_be_bytes();
+    let big_endian = |bytes: usize| u16::try_from(bytes).unwrap_or(0).to_be_bytes();
+    let [udp_high, udp_low] = big_endian(DISCOVER_BYTES - ETHERNET - IP);
+    let [ip_high, ip_low] = big_endian(DISCOVER_BYTES - ETHERNET);
     put(0, &[0xff; 6]);
     put(6, &mac);
     put(12, &[0x08, 0x00]);
