@@ -332,7 +332,7 @@ impl SdhciModel {
         assert_ne!(control & control_2::EXECUTE_TUNING, 0, "CMD19 outside of a tuning");
         assert!(card.send(64).is_some(), "a tuning block");
         self.tuned.set(self.tuned.get() + 1);
-        if self.tuned.get() % 11 == 0 && !self.faults.never_tunes.get() {
+        if self.tuned.get().is_multiple_of(11) && !self.faults.never_tunes.get() {
             let done = control & !control_2::EXECUTE_TUNING | control_2::SAMPLING_CLOCK;
             self.set(reg::HOST_CONTROL_2, done);
         }
