@@ -13,6 +13,7 @@ pub mod cpio;
 pub mod machine;
 pub mod scene;
 pub mod serial;
+pub mod tree;
 
 pub use archive::ArchiveBuilder;
 pub use artifacts::Artifacts;

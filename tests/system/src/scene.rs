@@ -2,10 +2,11 @@
 
 use crate::archive::{host_disk, image_disk, nic, vm};
 use crate::machine::HostDisk;
-use crate::{ArchiveBuilder, Artifacts, Board, Machine, MachineConfig, console};
+use crate::{ArchiveBuilder, Artifacts, Board, Machine, MachineConfig, console, tree};
 use anyhow::{Context, Result};
 use api::host::{ConsoleMode, Vm};
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read;
 use std::time::Duration;
 
 /// Tells a hung guest from a slow machine; nothing is asserted about time.
@@ -125,8 +126,21 @@ impl Scene {
         let path = self.at.run().join(format!("{}.cpio", self.name));
         self.archive.write(&path)?;
         self.config.archive = Some(path);
+        seed(&mut self.config)?;
         Machine::start(&self.config)
     }
+}
+
+/// Gives the machine's own device tree, where it has one, a seed.
+pub fn seed(config: &mut MachineConfig) -> Result<()> {
+    let Some(tree) = &config.tree else { return Ok(()) };
+    let mut seed = [0; 32];
+    File::open("/dev/urandom")?.read_exact(&mut seed)?;
+    let seeded = tree::with_seed(&fs::read(tree).with_context(|| format!("no {}", tree.display()))?, &seed)?;
+    let to = config.log.with_extension("dtb");
+    fs::write(&to, seeded)?;
+    config.tree = Some(to);
+    Ok(())
 }
 
 /// Chooses the guest on the console's menu and logs in as root, who needs no password.

@@ -62,13 +62,23 @@ pub fn start_host(host: &'static Host, pe: &mut Pe) {
         );
     }
     let contents = host.archive.and_then(|archive| el2::ram::read_archive(archive, read));
-    let Some(contents) = contents else {
-        log!(
+    match contents {
+        Some(contents) => start_vms(host, devices, contents),
+        None => log!(
             console,
             "no boot archive: no VM starts; give one as initrd (QEMU -initrd FILE, on a Pi initramfs)"
-        );
-        return;
-    };
+        ),
+    }
+    console.listen(pe.id());
+    take_console_input(pe);
+    devices.look_soon(pe);
+    // A defect on purpose: what the panic screen looks like, and that it comes.
+    assert!(!has_argument(host, "bramble.panic"), "asked for by the boot argument bramble.panic");
+}
+
+/// Starts the VMs of the document, those whose disks are not there yet later.
+fn start_vms(host: &'static Host, devices: &HostDevices, contents: Contents) {
+    let console = &host.console;
     console.set_mode(contents.host.console);
     for problem in &contents.problems {
         log!(console, "{problem}");
@@ -79,11 +89,6 @@ pub fn start_host(host: &'static Host, pe: &mut Pe) {
     *host.waiting.lock() =
         Waiting { vms: contents.vms.into_iter().map(Files::source).collect(), ..Waiting::default() };
     start_waiting(host, devices);
-    console.listen(pe.id());
-    take_console_input(pe);
-    devices.look_soon(pe);
-    // A defect on purpose: what the panic screen looks like, and that it comes.
-    assert!(!has_argument(host, "bramble.panic"), "asked for by the boot argument bramble.panic");
 }
 
 /// VMs that are to start once their disks are there.

@@ -36,6 +36,7 @@ pub fn up(at: &Artifacts, options: &UpOptions) -> Result<ExitCode> {
     if board == Board::Raspi4b {
         guests.pi4_tree()?;
         config.tree = Some(at.pi4_tree());
+        system::scene::seed(&mut config)?;
     }
     if options.check { check::check(&config, &archive, options.json) } else { line::serve(at, &config) }
 }
