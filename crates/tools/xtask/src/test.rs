@@ -19,8 +19,8 @@ pub struct TestOptions {
     /// Large counts: more cases, longer fuzzing.
     #[arg(long)]
     pub long: bool,
-    /// Only these stages (`./bramble test --list` names them). May be repeated.
-    #[arg(long, value_name = "STAGE")]
+    /// Only these stages, with commas between them (`./bramble test --list` names them).
+    #[arg(long, value_name = "STAGE", value_delimiter = ',')]
     pub only: Vec<String>,
     /// Name the stages.
     #[arg(long)]

@@ -1,5 +1,5 @@
 //! Licences and sources of all crates that are built: what cargo-deny would check, without minutes of building it
-//! (docs/adr/0021-own-licence-check.md).
+//! (docs/adr/0010-cargo-deny-and-our-own-check.md).
 
 use anyhow::Result;
 use serde_json::Value;
@@ -56,7 +56,14 @@ fn accepted(expression: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::accepted;
+    use super::{ACCEPTED, accepted};
+
+    #[test]
+    fn cargo_deny_accepts_the_same() {
+        let document: toml::Value = toml::from_str(include_str!("../../../../../deny.toml")).unwrap();
+        let allowed = document["licenses"]["allow"].as_array().unwrap();
+        assert_eq!(allowed.iter().filter_map(toml::Value::as_str).collect::<Vec<_>>(), ACCEPTED);
+    }
 
     #[test]
     fn expressions() {
