@@ -12,7 +12,7 @@ use crate::format::{
 use crate::merge::LevelPass;
 use crate::overlay::{Generation, Pending};
 use crate::port::{BlockPort, Io, IoDone, IoOp};
-use crate::store::{KIND_CHECKPOINT, Need, Store, Wait, token};
+use crate::store::{KIND_CHECKPOINT, Need, Store, Wait, has_defect, token};
 use crate::tree::Key;
 use crate::wire::{PageBytes, index, low32};
 use alloc::boxed::Box;
@@ -385,7 +385,7 @@ impl<P: BlockPort> Store<P> {
         }
         let done = self.await_flush(&mut flush);
         attempt.phase = Phase::Settle(flush);
-        if !done {
+        if !done && !has_defect!(self, RootUnflushed) {
             return Err(Stall::Wait);
         }
         // The older root's log ends here for good: from the root on, blocks that it names may be reused, so a mount that

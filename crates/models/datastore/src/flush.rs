@@ -5,7 +5,7 @@
 
 use crate::error::ReadOnly;
 use crate::port::{BlockPort, Io, IoDone, IoOp};
-use crate::store::{KIND_FLUSH, KIND_LOG, Store, Wait, token};
+use crate::store::{KIND_FLUSH, KIND_LOG, Store, Wait, has_defect, token};
 use crate::wire::index;
 use alloc::vec::Vec;
 
@@ -59,6 +59,10 @@ impl<P: BlockPort> Store<P> {
             self.flusher.in_flight = true;
             self.flusher.started = self.flusher.started.saturating_add(1);
             self.flusher.covers = self.log.next_seq;
+            if has_defect!(self, FlushAhead) {
+                self.log.durable = self.flusher.covers;
+                self.wake(|wait| matches!(wait, Wait::Durable(_)));
+            }
             self.send(Io { token: token(KIND_FLUSH, 0), op: IoOp::Flush, block: 0, pages: Vec::new() });
             moved = true;
         }

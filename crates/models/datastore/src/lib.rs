@@ -11,6 +11,8 @@ mod catalog;
 mod check;
 mod checkpoint;
 mod crc;
+#[cfg(any(test, feature = "sim"))]
+mod defect;
 mod error;
 mod flush;
 mod format;
@@ -36,6 +38,8 @@ mod wire;
 pub use catalog::{Catalog, Entry, MAX_NAME};
 pub use check::{CheckOptions, Finding, Summary, check};
 pub use crc::crc32c;
+#[cfg(any(test, feature = "sim"))]
+pub use defect::Defect;
 pub use error::{Error, Event, ReadOnly};
 pub use format::{PARTITION_TYPE, VERSION};
 pub use grow::Change;

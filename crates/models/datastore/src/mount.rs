@@ -14,7 +14,7 @@ use crate::log::LogWriter;
 use crate::overlay::Generation;
 use crate::port::{BlockPort, Io, IoDone, IoOp};
 use crate::space::Space;
-use crate::store::{Options, Store};
+use crate::store::{Options, Store, has_defect};
 use crate::tree::{
     CATALOG, Key, MAX_LEVEL, is_stamped, magic_of, node_key, node_len, node_pointer, record_bytes,
 };
@@ -171,25 +171,26 @@ pub async fn format<P: BlockPort>(port: &mut P, uuid: [u8; 16]) -> Result<(), Mo
     let page = port.allocate();
     let mut device = Device { port, page };
     let mut bytes: Box<PageBytes> = Box::new([0; crate::wire::BLOCK_BYTES]);
-    let mut tables = Vec::new();
     let mut ok = true;
     // What was there stops being a store before the new one begins to be.
     for at in SUPER_BLOCKS {
         ok &= device.write(at, &bytes).await;
     }
     ok &= device.transfer(IoOp::Flush, 0).await;
-    for table in 0..geometry.tables() {
-        let first = table.saturating_mul(crate::format::GROUPS_PER_TABLE);
-        let last = first.saturating_add(crate::format::GROUPS_PER_TABLE).min(geometry.groups());
-        let groups: Vec<Group> = (first..last).map(|g| fresh_group(geometry, g)).collect();
-        encode_groups(table, 0, &groups, &mut bytes);
-        tables.push((crate::crc::crc32c(bytes.as_slice()), 0));
-        ok &= device.write(geometry.table_block(table, 0), &bytes).await;
-    }
     let log_tag = crate::log::first_tag(&uuid);
-    for (generation, at) in (0..).zip(ROOT_BLOCKS) {
-        let root =
-            Root { generation, log_tag, next_id: 1, blocks, tables: tables.clone(), ..Root::default() };
+    for (slot, at) in (0u32..).zip(ROOT_BLOCKS) {
+        let generation = u64::from(slot);
+        // Each root has a group table of its own: one bad block never costs both.
+        let mut tables = Vec::new();
+        for table in 0..geometry.tables() {
+            let first = table.saturating_mul(crate::format::GROUPS_PER_TABLE);
+            let last = first.saturating_add(crate::format::GROUPS_PER_TABLE).min(geometry.groups());
+            let groups: Vec<Group> = (first..last).map(|g| fresh_group(geometry, g)).collect();
+            encode_groups(table, generation, &groups, &mut bytes);
+            tables.push((device.port.checksum(&bytes), slot));
+            ok &= device.write(geometry.table_block(table, slot), &bytes).await;
+        }
+        let root = Root { generation, log_tag, next_id: 1, blocks, tables, ..Root::default() };
         root.encode(&uuid, &mut bytes);
         ok &= device.write(at, &bytes).await;
     }
@@ -239,6 +240,8 @@ struct Loaded {
     root: Root,
     groups: Vec<Group>,
     catalog: Catalog,
+    /// First group of each block of the group table that can't be read.
+    lost: Vec<u32>,
 }
 
 async fn load<P: BlockPort>(
@@ -247,16 +250,22 @@ async fn load<P: BlockPort>(
     root: Root,
 ) -> Option<Loaded> {
     let geometry = Geometry { blocks: root.blocks, ..superblock.geometry };
-    let mut groups = Vec::new();
+    let (mut groups, mut lost) = (Vec::new(), Vec::new());
     for (table, (crc, slot)) in (0u32..).zip(&root.tables) {
         let pointer = Pointer { block: geometry.table_block(table, *slot), copy: 0, crc: *crc };
-        let page = device.pointed(pointer, root.blocks).await?;
-        let left = geometry.groups().saturating_sub(table.saturating_mul(crate::format::GROUPS_PER_TABLE));
-        let count = index(u64::from(left.min(crate::format::GROUPS_PER_TABLE)));
-        groups.extend((0..count).map(|i| decode_group(&page, i)));
+        let first = table.saturating_mul(crate::format::GROUPS_PER_TABLE);
+        let left = geometry.groups().saturating_sub(first).min(crate::format::GROUPS_PER_TABLE);
+        match device.pointed(pointer, root.blocks).await {
+            Some(page) => groups.extend((0..index(u64::from(left))).map(|i| decode_group(&page, i))),
+            None => {
+                lost.push(first);
+                // Nothing is known to be free there.
+                groups.extend((0..left).map(|_| Group::default()));
+            }
+        }
     }
     let catalog = load_catalog(device, &root).await?;
-    Some(Loaded { root, groups, catalog })
+    Some(Loaded { root, groups, catalog, lost })
 }
 
 async fn load_catalog<P: BlockPort>(device: &mut Device<'_, P>, root: &Root) -> Option<Catalog> {
@@ -351,15 +360,26 @@ async fn open<P: BlockPort>(
     let log_kept = roots.iter().map(|root| root.log_seq).min().unwrap_or(0);
     let mut older = roots.len() < ROOT_BLOCKS.len();
     let any = !roots.is_empty();
+    let mut second_choice = None;
     for root in roots {
         let generation = root.generation;
-        if let Some(loaded) = load(&mut device, &superblock, root).await {
-            if older {
-                events.push_back(Event::OlderRoot { generation });
+        let loaded = load(&mut device, &superblock, root).await;
+        match loaded {
+            Some(loaded) if loaded.lost.is_empty() => {
+                if older {
+                    events.push_back(Event::OlderRoot { generation });
+                }
+                return Ok((superblock, loaded, log_kept));
             }
-            return Ok((superblock, loaded, log_kept));
+            Some(loaded) => second_choice = second_choice.or(Some(loaded)),
+            None => {}
         }
         older = true;
+    }
+    // Everything can be read, and written where it is known what is free.
+    if let Some(loaded) = second_choice {
+        events.extend(loaded.lost.iter().map(|group| Event::GroupLost { group: *group }));
+        return Ok((superblock, loaded, log_kept));
     }
     let needed = u64::from(superblock.geometry.blocks);
     if !any && found < needed {
@@ -386,7 +406,7 @@ fn assemble<P: BlockPort>(
             None => return Err(port),
         }
     }
-    let Loaded { root, groups, catalog } = loaded;
+    let Loaded { root, groups, catalog, .. } = loaded;
     let geometry = Geometry { blocks: root.blocks, ..superblock.geometry };
     let active = Generation { log_start: root.log_seq, ..Generation::default() };
     Ok(Store {
@@ -451,6 +471,8 @@ impl<P: BlockPort> Store<P> {
         (seq, tag) = (self.root.log_seq, self.root.log_tag);
         let (mut end, mut end_tag) = (seq, tag);
         let mut group = Vec::new();
+        let believed = has_defect!(self, LogBelieved);
+        let torn = has_defect!(self, TornTransaction);
         while seq < chain_end {
             let Some(block) = device
                 .read(geometry.log_block(seq))
@@ -459,13 +481,13 @@ impl<P: BlockPort> Store<P> {
             else {
                 break;
             };
-            if !crate::replay::is_sound(&mut device, &block.records, blocks, seq >= durable).await {
+            if !crate::replay::is_sound(&mut device, &block.records, blocks, seq >= durable && !believed).await {
                 break;
             }
             group.extend(block.records);
             tag = block.tag;
             seq = seq.saturating_add(1);
-            if !block.continues {
+            if !block.continues || torn {
                 // Applied below, when the device is free again: a transaction is bounded.
                 let Device { port, page } = device;
                 let _ = port;

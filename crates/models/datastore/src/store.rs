@@ -34,7 +34,22 @@ pub struct Options {
     pub read_only: bool,
     /// Go on although a log block is missing: what was written last may be lost.
     pub accept_log_loss: bool,
+    /// For the simulator to find.
+    #[cfg(any(test, feature = "sim"))]
+    pub defect: Option<crate::Defect>,
 }
+
+/// Whether the store was told to have a defect; only the simulator's builds have any.
+macro_rules! has_defect {
+    ($store:expr, $defect:ident) => {{
+        #[cfg(any(test, feature = "sim"))]
+        let found = $store.options.defect == Some(crate::Defect::$defect);
+        #[cfg(not(any(test, feature = "sim")))]
+        let found = false;
+        found
+    }};
+}
+pub(crate) use has_defect;
 
 impl Default for Options {
     fn default() -> Self {
@@ -45,6 +60,8 @@ impl Default for Options {
             generation_weight: 8192,
             read_only: false,
             accept_log_loss: false,
+            #[cfg(any(test, feature = "sim"))]
+            defect: None,
         }
     }
 }
@@ -399,7 +416,8 @@ impl<P: BlockPort> Store<P> {
         let spare_freed = crate::format::bitmap_generation(group, &current) == Some(self.root.generation);
         let before = before.and_then(Result::ok).filter(|page| {
             let generation = crate::format::bitmap_generation(group, page);
-            spare_freed && generation.is_some_and(|g| g < self.root.generation)
+            let spare = spare_freed && !has_defect!(self, ReusedEarly);
+            spare && generation.is_some_and(|g| g < self.root.generation)
         });
         self.space.open(group, Some(&current), before.as_deref());
         self.mask_open_group();

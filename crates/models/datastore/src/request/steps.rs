@@ -7,7 +7,7 @@ use crate::catalog::Entry;
 use crate::error::Error;
 use crate::log::Record;
 use crate::port::{Io, IoDone, IoOp};
-use crate::store::{KIND_SLOT, Wait, token};
+use crate::store::{KIND_SLOT, Wait, has_defect, token};
 use crate::tree::CHUNK_BLOCKS;
 use crate::wire::index;
 use crate::{BlockPort, Store};
@@ -77,6 +77,7 @@ impl<P: BlockPort> Store<P> {
             let found = self.port.checksum(page.as_ref()?.as_ref());
             (mapping.is_data() && found != mapping.crc).then_some((*mapping, found))
         });
+        let bad = if has_defect!(self, ReadUnchecked) { None } else { bad };
         let Some((mapping, found)) = bad else { return true };
         // The block may have been freed and reused while the read was under way: look again.
         slot.retries = slot.retries.saturating_add(1);

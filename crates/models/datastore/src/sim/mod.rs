@@ -13,8 +13,10 @@
     missing_docs
 )]
 
+mod damage;
 pub mod disk;
-pub mod oracle;
+mod observe;
+mod oracle;
 pub mod run;
 
 /// SplitMix64: small, and good enough to choose.

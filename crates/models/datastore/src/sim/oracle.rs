@@ -1,12 +1,16 @@
 //! The oracle: what the store must hold, as a base state and the effects since then, in the order in which they
 //! counted. After a cut the store must hold the state behind some effect, at or behind the last one that was promised.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::rc::Rc;
 use std::string::String;
 use std::vec::Vec;
 
 /// Contents by name ("v/…" volumes, "s/…" snapshots, "o/…" objects): the id of the write that each sector came from.
-pub type State = BTreeMap<String, Vec<u32>>;
+pub type State = BTreeMap<String, Rc<Vec<u32>>>;
+
+/// The id of a sector that the store refused to give, saying why.
+pub const REFUSED: u32 = u32::MAX;
 
 /// One thing that happened, whole or not at all.
 #[derive(Clone, Debug)]
@@ -24,23 +28,36 @@ impl Effect {
         match self {
             Self::Write { name, first, count, id } => {
                 if let Some(sectors) = state.get_mut(name) {
-                    sectors[*first..first + count].fill(*id);
+                    Rc::make_mut(sectors)[*first..first + count].fill(*id);
                 }
             }
             Self::Put { name, sectors } => {
-                state.insert(name.clone(), sectors.clone());
+                state.insert(name.clone(), Rc::new(sectors.clone()));
             }
             Self::Copy { from, to } => {
                 let copy = state[from].clone();
                 state.insert(to.clone(), copy);
             }
             Self::Resize { name, sectors } => {
-                state.get_mut(name).expect("resized").resize(*sectors, 0);
+                Rc::make_mut(state.get_mut(name).expect("resized")).resize(*sectors, 0);
             }
             Self::Remove { name } => {
                 state.remove(name);
             }
             Self::All(effects) => effects.iter().for_each(|effect| effect.apply(state)),
+        }
+    }
+
+    fn names(&self, into: &mut BTreeSet<String>) {
+        match self {
+            Self::Write { name, .. }
+            | Self::Put { name, .. }
+            | Self::Copy { to: name, .. }
+            | Self::Resize { name, .. }
+            | Self::Remove { name } => {
+                into.insert(name.clone());
+            }
+            Self::All(effects) => effects.iter().for_each(|effect| effect.names(into)),
         }
     }
 }
@@ -55,6 +72,22 @@ pub struct Oracle {
     pub dropped: usize,
     /// So many effects, counted from the beginning, are promised.
     pub promised: usize,
+    /// A state long past, and the effects from there to the base: what a damaged log may lead back to.
+    ancient: State,
+    history: VecDeque<Effect>,
+}
+
+/// Effects that a log may hold.
+const HISTORY: usize = 1500;
+
+fn fits(expected: Option<&Rc<Vec<u32>>>, found: Option<&Rc<Vec<u32>>>) -> bool {
+    match (expected, found) {
+        (Some(a), Some(b)) => {
+            a == b || (a.len() == b.len() && a.iter().zip(b.iter()).all(|(a, b)| a == b || *b == REFUSED))
+        }
+        (None, None) => true,
+        _ => false,
+    }
 }
 
 impl Oracle {
@@ -72,42 +105,68 @@ impl Oracle {
         self.promised = self.promised.max(count);
     }
 
+    /// After a cut these effects are on stable storage, and the others never were.
+    pub fn survive(&mut self, count: usize) {
+        self.effects.truncate(count - self.dropped);
+        self.promised = count;
+        self.compact(count);
+        self.now = self.base.clone();
+    }
+
     /// Forgets history that no cut can lead back to.
-    pub fn compact(&mut self) {
-        let done = self.promised - self.dropped;
-        for effect in self.effects.drain(..done) {
+    pub fn compact(&mut self, promised: usize) {
+        for effect in self.effects.drain(..promised.saturating_sub(self.dropped)) {
             effect.apply(&mut self.base);
+            self.history.push_back(effect);
         }
-        self.dropped = self.promised;
+        while self.history.len() > HISTORY {
+            self.history.pop_front().into_iter().for_each(|effect| effect.apply(&mut self.ancient));
+        }
+        self.dropped = self.dropped.max(promised);
     }
 
     /// The state is one that may be found after a cut with `promised` effects promised; else what differs.
     pub fn judge(&self, found: &State, promised: usize) -> Result<usize, String> {
         let mut state = self.base.clone();
         let floor = promised.max(self.dropped) - self.dropped;
-        for effect in &self.effects[..floor] {
-            effect.apply(&mut state);
-        }
-        let first = difference(&state, found);
-        let mut at = floor;
-        loop {
-            if &state == found {
-                return Ok(self.dropped + at);
-            }
-            let Some(effect) = self.effects.get(at) else { break };
-            effect.apply(&mut state);
-            at += 1;
-        }
-        let last = difference(&state, found);
-        if std::env::var("SIM_DEBUG").is_ok() {
-            for (i, effect) in self.effects.iter().enumerate() {
-                std::println!("{i}: {}", std::format!("{effect:?}").chars().take(150).collect::<String>());
-            }
-        }
-        Err(std::format!(
-            "no state between {floor} and {at} fits\n  against promised: {first}\n  against last: {last}"
-        ))
+        self.effects[..floor].iter().for_each(|effect| effect.apply(&mut state));
+        let behind = search(state, self.effects[floor..].iter(), found)?;
+        Ok(self.dropped + floor + behind)
     }
+
+    /// The state is one that was, however long ago.
+    pub fn judge_old(&self, found: &State) -> Result<usize, String> {
+        search(self.ancient.clone(), self.history.iter().chain(&self.effects), found)
+    }
+}
+
+/// How many of the effects lead to the state that was found.
+fn search<'a>(
+    mut state: State,
+    effects: impl Iterator<Item = &'a Effect>,
+    found: &State,
+) -> Result<usize, String> {
+    let names: BTreeSet<String> = state.keys().chain(found.keys()).cloned().collect();
+    let mut wrong: BTreeSet<String> =
+        names.into_iter().filter(|name| !fits(state.get(name), found.get(name))).collect();
+    let first = if wrong.is_empty() { String::new() } else { difference(&state, found) };
+    let (mut effects, mut count) = (effects, 0);
+    while !wrong.is_empty() {
+        let Some(effect) = effects.next() else {
+            let last = difference(&state, found);
+            return Err(std::format!(
+                "no state behind any of {count} effects fits\n  against the first: {first}\n  against the last: {last}"
+            ));
+        };
+        effect.apply(&mut state);
+        let mut touched = BTreeSet::new();
+        effect.names(&mut touched);
+        for name in touched {
+            if fits(state.get(&name), found.get(&name)) { wrong.remove(&name) } else { wrong.insert(name) };
+        }
+        count += 1;
+    }
+    Ok(count)
 }
 
 /// The first difference, in words.
@@ -117,7 +176,7 @@ pub fn difference(expected: &State, found: &State) -> String {
         if sectors.len() != other.len() {
             return std::format!("{name} has {} sectors, not {}", other.len(), sectors.len());
         }
-        if let Some(at) = (0..sectors.len()).find(|i| sectors[*i] != other[*i]) {
+        if let Some(at) = (0..sectors.len()).find(|i| sectors[*i] != other[*i] && other[*i] != REFUSED) {
             return std::format!("{name} sector {at} is of write {}, not {}", other[at], sectors[at]);
         }
     }
@@ -127,23 +186,37 @@ pub fn difference(expected: &State, found: &State) -> String {
         .map_or(String::from("nothing"), |name| std::format!("{name} should not be there"))
 }
 
+/// What a sector says of itself: the write that it came from, and its place in the volume.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Tag {
+    pub id: u32,
+    pub sector: u32,
+}
+
+impl Tag {
+    /// The write, if the sector was written at this place. Zeroes fit everywhere.
+    pub fn id_at(self, sector: u64) -> Option<u32> {
+        (self.id == 0 || u64::from(self.sector) == sector).then_some(self.id)
+    }
+}
+
 /// The bytes of a sector that write `id` put at `sector`.
-pub fn pattern(id: u32, sector: u64, into: &mut [u8]) {
-    if id == 0 {
+pub fn pattern(tag: Tag, into: &mut [u8]) {
+    if tag.id == 0 {
         return into.fill(0);
     }
-    let mut word = (u64::from(id) << 32 | u64::from(id)) ^ sector.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mut word = (u64::from(tag.sector) << 32) | u64::from(tag.id);
     for chunk in into.chunks_exact_mut(8) {
         chunk.copy_from_slice(&word.to_le_bytes());
         word = word.rotate_left(5).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     }
-    into[..4].copy_from_slice(&id.to_le_bytes());
 }
 
 /// The write that a sector came from; `None`: it is nobody's.
-pub fn recognize(bytes: &[u8], sector: u64) -> Option<u32> {
-    let id = u32::from_le_bytes(bytes[..4].try_into().unwrap());
+pub fn recognize(bytes: &[u8]) -> Option<Tag> {
+    let field = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
+    let tag = Tag { id: field(0), sector: field(4) };
     let mut expected = [0; 512];
-    pattern(id, sector, &mut expected);
-    (expected == bytes).then_some(id)
+    pattern(tag, &mut expected);
+    (expected == bytes).then_some(tag)
 }

@@ -1,14 +1,26 @@
 //! The verdict on each power cut: what a mount finds, against what was promised.
 
 use super::super::Random;
-use super::super::disk::{Cut, Faults, Image, SimDisk};
+use super::super::disk::{Cut, Image, Page, SimDisk};
+use super::super::observe::{Look, observe};
 use super::super::oracle::Oracle;
-use super::{Report, Run, observe, open, options, settle};
-use crate::{CheckOptions, Event, Finding, Store, check, run};
+use super::{Report, open, options, settle};
+use crate::{CheckOptions, Defect, Event, Finding, Store, check, run};
 use std::string::String;
 
+/// What a cut is judged by.
+pub(in crate::sim) struct Judge<'a> {
+    pub oracle: &'a Oracle,
+    pub promised: usize,
+    /// The log was on stable storage up to here when that was promised.
+    pub durable: u64,
+    pub defect: Option<Defect>,
+    /// Blocks that the disk got wrong by itself.
+    pub wrong: &'a [u32],
+}
+
 /// Whether findings are only what a cut in the middle of a root's write explains.
-fn is_sound(image: &Image) -> Result<(), String> {
+pub(super) fn is_sound(image: &Image) -> Result<(), String> {
     let mut disk = SimDisk::new(image.clone(), 1);
     let mut bad = None;
     let result = run(check(&mut disk, CheckOptions::default(), &mut |finding| {
@@ -25,35 +37,32 @@ fn is_sound(image: &Image) -> Result<(), String> {
 
 /// Overwrites the newest root of an image, if there is an older one.
 fn destroy_newest_root(image: &mut Image) -> bool {
-    let generation = |block| u64::from_le_bytes(image.get(block)[8..16].try_into().unwrap());
-    let sealed = |block| crate::format::is_sealed(&image.get(block));
+    let generation = |block| u64::from_le_bytes(image.get(block).as_ref()[8..16].try_into().unwrap());
+    let sealed = |block| crate::format::is_sealed(image.get(block).as_ref());
     let [a, b] = crate::format::ROOT_BLOCKS;
     if !sealed(a) || !sealed(b) {
         return false;
     }
     let newest = if generation(a) > generation(b) { a } else { b };
-    image.set(newest, [0x5a; 4096]);
+    image.set(newest, Page::new([0x5a; 4096]));
     true
 }
 
-/// Mounts what a cut left and judges it.
-fn examine(
-    cut: Cut,
-    oracle: &Oracle,
-    promised: usize,
-    report: &mut Report,
-) -> Option<(Store<SimDisk>, usize)> {
+/// Mounts what a cut left and judges it. Gives back the store and the effects that it holds.
+pub(super) fn examine(cut: Cut, judge: &Judge<'_>, report: &mut Report) -> Option<(Store<SimDisk>, usize)> {
     report.cuts += 1;
     let mut random = Random(cut.seed);
     let mut image = cut.image;
     if let Err(what) = is_sound(&image) {
-        report.leaks += 1;
-        report.first.get_or_insert(what);
+        report.leak(what);
         return None;
+    }
+    if random.chance(32) {
+        super::super::damage::examine(&image, &mut random, judge, report);
     }
     let fallback = random.chance(8) && destroy_newest_root(&mut image);
     report.fallbacks += u64::from(fallback);
-    let mut store = match open(image, cut.seed, options()) {
+    let mut store = match open(image, cut.seed, options(judge.defect)) {
         Ok(store) => store,
         Err(what) => {
             report.lose(what);
@@ -71,8 +80,9 @@ fn examine(
         report.lose(std::format!("read-only after a cut: {why}"));
         return None;
     }
-    let judge = |store: &mut Store<SimDisk>| observe(store).and_then(|state| oracle.judge(&state, promised));
-    let at = match judge(&mut store) {
+    let look = if random.chance(8) { Look::Reads } else { Look::Maps };
+    let found = observe(&mut store, look).and_then(|state| judge.oracle.judge(&state, judge.promised));
+    let at = match found {
         Ok(at) => at,
         Err(what) => {
             report.lose(std::format!("fallback {fallback}: {what}"));
@@ -80,74 +90,39 @@ fn examine(
         }
     };
     if random.chance(16) {
-        if !settle(&mut store) {
-            report.lose(String::from("does not settle"));
-            return None;
-        }
-        if let Err(what) = judge(&mut store) {
-            report.lose(std::format!("after settling: {what}"));
-        }
-        let image = store.into_port().into_image();
-        if let Err(what) = is_sound(&image) {
-            report.leaks += 1;
-            report.first.get_or_insert(std::format!("after settling: {what}"));
-        }
-        return Some((open(image, cut.seed, options()).ok()?, at));
+        return Some((settled(store, at, judge, report, cut.seed)?, at));
     }
     Some((store, at))
 }
 
-/// Runs until `cuts` cuts were examined.
-pub fn simulate(seed: u64, cuts: u64, faults: Faults) -> Report {
-    let mut report = Report::default();
-    let mut part = 0;
-    while report.cuts < cuts && report.is_clean() {
-        part += 1;
-        life(seed.wrapping_mul(1_000_003).wrapping_add(part), cuts, faults, &mut report);
+/// Lets a mounted store do all that it has to do, and judges it again.
+fn settled(
+    mut store: Store<SimDisk>,
+    at: usize,
+    judge: &Judge<'_>,
+    report: &mut Report,
+    seed: u64,
+) -> Option<Store<SimDisk>> {
+    if !settle(&mut store) {
+        report.lose(String::from("does not settle"));
+        return None;
     }
-    report
+    // Effects of nothing (an overwrite by the same) leave more than one answer: at least this much must be there.
+    let found = observe(&mut store, Look::Reads).and_then(|state| judge.oracle.judge(&state, judge.promised));
+    match found {
+        Ok(now) if now == at => {}
+        Ok(now) => report.lose(std::format!("settling moved the state from effect {at} to {now}")),
+        Err(what) => report.lose(std::format!("after settling: {what}")),
+    }
+    let image = store.into_port().into_image();
+    if let Err(what) = is_sound(&image) {
+        report.leak(std::format!("after settling: {what}"));
+    }
+    open(image, seed, options(judge.defect)).ok()
 }
 
-/// One store from its making until it has seen enough.
-fn life(seed: u64, cuts: u64, faults: Faults, report: &mut Report) {
-    let mut run = Run::new(seed, faults);
-    run.store.port().cut_every = 1;
-    let mut random = Random(seed ^ 0xc0ffee);
-    for _ in 0..400 {
-        let mut survivor = None;
-        let mut after = |run: &mut Run| {
-            let found = core::mem::take(&mut run.store.port().cuts);
-            // A cut within one turn may have happened before what the turn promised: judge by what was promised then.
-            for cut in found {
-                if report.cuts >= cuts || !report.is_clean() {
-                    break;
-                }
-                let promised = run.promised_before;
-                let lived = examine(cut, &run.oracle, promised, report);
-                if random.chance(400) && lived.is_some() {
-                    survivor = lived;
-                }
-            }
-            run.promised_before = run.oracle.promised;
-            if run.oracle.effects.len() > 64 {
-                run.oracle.compact();
-            }
-        };
-        run.operate(&mut after);
-        for _ in 0..run.random.below(12) {
-            run.turn();
-            after(&mut run);
-        }
-        report.operations += 1;
-        if let Some(what) = run.found_wrong.take() {
-            report.lose(what);
-        }
-        if report.cuts >= cuts || !report.is_clean() || run.store.read_only().is_some() {
-            return;
-        }
-        if let Some((store, at)) = survivor {
-            report.crashes_lived_on += 1;
-            run.live_on(store, at, faults);
-        }
-    }
+/// Judges what a disk left that lost or misdirected a write: nothing wrong is given out, and what is missing is said.
+pub(super) fn examine_astray(cut: Cut, judge: &Judge<'_>, report: &mut Report) {
+    report.cuts += 1;
+    super::super::damage::judge_damaged(cut.image, cut.seed, judge.wrong, judge, report);
 }
