@@ -22,6 +22,8 @@ use alloc::vec::Vec;
 /// Pages of a checkpoint on their way to the device at once.
 const MAX_OUTSTANDING: usize = 24;
 const MAX_FAILURES: u32 = 3;
+/// A metadata page and its copy.
+const COPIES: usize = 2;
 
 /// Where a checkpoint is.
 pub(crate) enum Phase {
@@ -75,6 +77,10 @@ impl<P: BlockPort> Store<P> {
     }
 
     pub(crate) fn step_checkpoint(&mut self) -> bool {
+        // What led there (a page that can't be read) would be tried for ever.
+        if self.read_only.is_some() {
+            return false;
+        }
         if self.checkpoint.is_none() && !self.begin_checkpoint() {
             return false;
         }
@@ -102,7 +108,7 @@ impl<P: BlockPort> Store<P> {
     }
 
     fn begin_checkpoint(&mut self) -> bool {
-        if self.read_only.is_some() {
+        if self.scrub.as_ref().is_some_and(|scrub| scrub.repairing) {
             return false;
         }
         if self.frozen.is_none() {
@@ -211,9 +217,9 @@ impl<P: BlockPort> Store<P> {
         }
     }
 
-    /// Sees to it that `count` blocks for metadata are in the stash.
-    pub(crate) fn stash(&mut self, attempt: &mut Checkpoint, count: usize) -> Step<()> {
-        while attempt.stash.len() < count {
+    /// Sees to it that blocks for a page and its copy are in the stash.
+    pub(crate) fn stash(&mut self, attempt: &mut Checkpoint) -> Step<()> {
+        while attempt.stash.len() < COPIES {
             let Some((block, n)) = self.space.allocate(1) else {
                 if self.space.is_exhausted() {
                     return Err(Stall::Fail);
@@ -225,23 +231,16 @@ impl<P: BlockPort> Store<P> {
             attempt.space.set(block, n, true);
             attempt.stash.push(block);
         }
-        if self.pool.len() < count { Err(Stall::Wait) } else { Ok(()) }
+        if self.pool.len() < COPIES { Err(Stall::Wait) } else { Ok(()) }
     }
 
-    /// Writes a page to stashed blocks: one, or two copies.
-    pub(crate) fn write_page(
-        &mut self,
-        attempt: &mut Checkpoint,
-        bytes: &PageBytes,
-        copies: usize,
-    ) -> Pointer {
+    /// Writes a page and its copy to stashed blocks.
+    pub(crate) fn write_page(&mut self, attempt: &mut Checkpoint, bytes: &PageBytes) -> Pointer {
         let crc = self.port.checksum(bytes);
         let block = attempt.stash.pop().unwrap_or(0);
-        let copy = if copies > 1 { attempt.stash.pop().unwrap_or(0) } else { 0 };
+        let copy = attempt.stash.pop().unwrap_or(0);
         self.send_page(attempt, block, bytes, Some(crc));
-        if copy != 0 {
-            self.send_page(attempt, copy, bytes, None);
-        }
+        self.send_page(attempt, copy, bytes, None);
         Pointer { block, copy, crc }
     }
 
@@ -259,6 +258,11 @@ impl<P: BlockPort> Store<P> {
     pub(crate) fn finish_checkpoint_io(&mut self, block: u64, mut done: IoDone<P::Page>) {
         self.note_write(done.result.is_ok());
         let block = low32(block);
+        if done.result.is_err() && ROOT_BLOCKS.contains(&block) && self.read_only.is_none() {
+            // It may be there all the same, and then nothing that it names may be written again: only the same root.
+            let token = token(KIND_CHECKPOINT, u64::from(block));
+            return self.send(Io { token, op: IoOp::Write, block, pages: done.pages });
+        }
         let Some(attempt) = self.checkpoint.as_mut() else { return self.pool.extend(done.pages) };
         let cache = attempt.outstanding.remove(&block).flatten();
         attempt.failed |= done.result.is_err();

@@ -108,6 +108,8 @@ pub enum Event {
     Corrupt(Error),
     /// The store takes no more writes.
     BecameReadOnly(ReadOnly),
+    /// A scrub has come to its end.
+    Scrubbed(crate::scrub::ScrubReport),
     /// A group's space map is unreadable: nothing is allocated there.
     GroupLost {
         /// The group.

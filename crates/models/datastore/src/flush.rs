@@ -100,8 +100,8 @@ impl<P: BlockPort> Store<P> {
     /// Blocks that a checkpoint of everything in memory may need, and what is kept so that deleting always works.
     pub(crate) fn reserve(&self, request: usize) -> u64 {
         let need = |chunks: usize, records: usize| {
-            let pages = chunks.saturating_add(records.saturating_mul(2));
-            let nodes = chunks.saturating_add(records).saturating_mul(2);
+            let pages = chunks.saturating_add(records).saturating_mul(2);
+            let nodes = pages;
             pages.saturating_add(nodes.saturating_add(nodes / 64)).saturating_add(24)
         };
         let mut blocks = need(self.active.chunks.len(), self.active.records.len());

@@ -27,6 +27,7 @@ mod overlay;
 mod port;
 mod replay;
 mod request;
+mod scrub;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
 mod space;
@@ -47,5 +48,6 @@ pub use manage::{MAX_SECTORS, Usage};
 pub use mount::{MountError, format, mount, run};
 pub use port::{BlockPort, Io, IoDone, IoFailed, IoOp};
 pub use request::{Completion, MAX_REQUEST_BLOCKS, Op, Target};
+pub use scrub::ScrubReport;
 pub use store::{Options, Progress, Stats, Store};
 pub use wire::{BLOCK_BYTES, PageBytes};

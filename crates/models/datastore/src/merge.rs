@@ -106,7 +106,7 @@ impl<P: BlockPort> Store<P> {
             attempt.phase = Phase::Pages(Some(*key));
             return Ok(());
         }
-        self.stash(attempt, 1)?;
+        self.stash(attempt)?;
         let old = self.page_copy(*key)?;
         let mut parents = Vec::new();
         for (owner, changes) in &delta.absorbed {
@@ -142,7 +142,7 @@ impl<P: BlockPort> Store<P> {
                 attempt.updates.insert(*key, None);
             }
         } else {
-            let pointer = self.write_page(attempt, &page, 1);
+            let pointer = self.write_page(attempt, &page);
             attempt.updates.insert(*key, Some(pointer));
         }
         attempt.phase = Phase::Pages(Some(*key));
@@ -163,7 +163,7 @@ impl<P: BlockPort> Store<P> {
             attempt.phase = if nothing { Phase::Bitmaps(0) } else { Phase::Tree(LevelPass::new(0, updates)) };
             return Ok(());
         };
-        self.stash(attempt, 2)?;
+        self.stash(attempt)?;
         let key = Key { owner: CATALOG, index: *id };
         let old = self.tree_get(key).map_err(|need| self.stall(need))?;
         if let Some(pointer) = old {
@@ -173,7 +173,7 @@ impl<P: BlockPort> Store<P> {
             Some(bytes) => {
                 let mut page = Box::new([0; BLOCK_BYTES]);
                 encode_record(*id, bytes, &mut page);
-                let pointer = self.write_page(attempt, &page, 2);
+                let pointer = self.write_page(attempt, &page);
                 attempt.updates.insert(key, Some(pointer));
             }
             None if old.is_some() => {
@@ -187,7 +187,7 @@ impl<P: BlockPort> Store<P> {
 
     /// One new node, or one old node opened.
     pub(crate) fn step_tree(&mut self, attempt: &mut Checkpoint) -> Step<()> {
-        self.stash(attempt, 2)?;
+        self.stash(attempt)?;
         let Phase::Tree(mut pass) = core::mem::replace(&mut attempt.phase, Phase::Bitmaps(0)) else {
             return Ok(());
         };
@@ -239,7 +239,7 @@ impl<P: BlockPort> Store<P> {
             }
         }
         work.at = end;
-        let pointer = self.write_page(attempt, &page, 2);
+        let pointer = self.write_page(attempt, &page);
         pass.above.insert(key, Some(pointer));
         Ok(false)
     }

@@ -439,6 +439,8 @@ fn assemble<P: BlockPort>(
         transactions: BTreeMap::new(),
         writing: BTreeMap::new(),
         collector: crate::gc::Collector::looking(),
+        scrub: None,
+        scrubbed: crate::scrub::ScrubReport::default(),
         read_only: None,
         write_errors: 0,
         events,
@@ -481,7 +483,9 @@ impl<P: BlockPort> Store<P> {
             else {
                 break;
             };
-            if !crate::replay::is_sound(&mut device, &block.records, blocks, seq >= durable && !believed).await {
+            if !crate::replay::is_sound(&mut device, &block.records, blocks, seq >= durable && !believed)
+                .await
+            {
                 break;
             }
             group.extend(block.records);

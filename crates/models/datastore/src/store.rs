@@ -14,6 +14,7 @@ use crate::manage::Transaction;
 use crate::overlay::Generation;
 use crate::port::{BlockPort, Io, IoDone, IoOp};
 use crate::request::{Completion, Slot};
+use crate::scrub::{Scrub, ScrubReport};
 use crate::space::Space;
 use crate::wire::PageBytes;
 use alloc::collections::{BTreeMap, VecDeque};
@@ -89,6 +90,7 @@ pub(crate) const KIND_LOG: u64 = 3;
 pub(crate) const KIND_FLUSH: u64 = 4;
 pub(crate) const KIND_CHECKPOINT: u64 = 5;
 pub(crate) const KIND_GROUP: u64 = 6;
+pub(crate) const KIND_SCRUB: u64 = 7;
 /// Data pages that requests leave to log and checkpoint.
 pub(crate) const SPARE_PAGES: usize = 16;
 const WRITE_ERRORS: u32 = 16;
@@ -168,6 +170,8 @@ pub struct Store<P: BlockPort> {
     pub(crate) transactions: BTreeMap<u64, Transaction>,
     pub(crate) writing: BTreeMap<u64, u32>,
     pub(crate) collector: Collector,
+    pub(crate) scrub: Option<Scrub<P::Page>>,
+    pub(crate) scrubbed: ScrubReport,
     pub(crate) read_only: Option<ReadOnly>,
     pub(crate) write_errors: u32,
     pub(crate) events: VecDeque<Event>,
@@ -218,6 +222,7 @@ impl<P: BlockPort> Store<P> {
         moved |= self.step_log();
         moved |= self.step_checkpoint();
         moved |= self.step_collector();
+        moved |= self.step_scrub();
         if moved { Progress::More } else { Progress::Waiting }
     }
 
@@ -292,6 +297,7 @@ impl<P: BlockPort> Store<P> {
             KIND_FLUSH => self.finish_flush(done),
             KIND_CHECKPOINT => self.finish_checkpoint_io(rest, done),
             KIND_GROUP => self.finish_group(rest, done),
+            KIND_SCRUB => self.finish_scrub(done),
             _ => self.pool.extend(done.pages),
         }
     }

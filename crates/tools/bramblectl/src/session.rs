@@ -37,6 +37,7 @@ impl Session {
                 }
                 Event::Corrupt(error) => eprintln!("warning: {error}"),
                 Event::BecameReadOnly(why) => eprintln!("warning: the datastore is read-only: {why}"),
+                Event::Scrubbed(_) => {}
                 Event::GroupLost { group } => {
                     eprintln!("warning: the space map of group {group} is unreadable")
                 }

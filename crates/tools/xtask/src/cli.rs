@@ -3,6 +3,7 @@
 use crate::bench::{self, BenchOptions};
 use crate::guests::Guests;
 use crate::pi::PiOptions;
+use crate::sim::{self, SimOptions};
 use crate::test::{self, TestOptions};
 use crate::{build, install, pi, up};
 use anyhow::Result;
@@ -31,6 +32,8 @@ enum Command {
     },
     /// Run every test of the project.
     Test(TestOptions),
+    /// Simulate a model: power cuts and disk faults from one seed.
+    Sim(SimOptions),
     /// Measure path lengths in instructions, beside KVM and Xen.
     Bench(BenchOptions),
     /// Build the image and the test guests.
@@ -94,6 +97,7 @@ pub fn run() -> Result<ExitCode> {
         Command::Up(options) => up::up(&at, &options),
         Command::Console { name } => up::attach(&at, name.as_deref()).map(|()| ExitCode::SUCCESS),
         Command::Test(options) => test::test(&at, &options),
+        Command::Sim(options) => sim::sim(&at, &options),
         Command::Bench(options) => bench::bench(&at, &options),
         Command::Build { json } => {
             let guests = build::test_guests(&at)?;

@@ -13,6 +13,7 @@ mod install;
 mod pi;
 mod rules;
 mod run;
+mod sim;
 mod terminal;
 mod test;
 mod up;

@@ -6,9 +6,8 @@ use super::disk::{Image, SimDisk};
 use super::observe::{Look, observe};
 use super::run::verdict::Judge;
 use super::run::{Report, open, options, settle};
-use crate::format::{LOG_START, ROOT_BLOCKS, SUPER_BLOCKS};
-use crate::{Event, ReadOnly, Store};
-use std::string::String;
+use crate::format::{LOG_START, ROOT_BLOCKS, SUPER_BLOCKS, is_sealed};
+use crate::{CheckOptions, Finding, ReadOnly, Store, check, run};
 
 /// A block worth damaging: superblocks, roots and the log often, else whatever holds something.
 fn choose(image: &Image, random: &mut Random) -> u32 {
@@ -21,8 +20,7 @@ fn choose(image: &Image, random: &mut Random) -> u32 {
         _ => {
             let start = u64::from(LOG_START + log);
             let holds = |block: &u32| image.get(*block).as_ref().iter().any(|byte| *byte != 0);
-            let mut some =
-                (0..64).map(|_| (start + random.below(u64::from(image.blocks()) - start)) as u32);
+            let mut some = (0..64).map(|_| (start + random.below(u64::from(image.blocks()) - start)) as u32);
             some.find(holds).unwrap_or(8)
         }
     }
@@ -41,19 +39,17 @@ fn flip(image: &mut Image, block: u32, random: &mut Random) {
 pub(super) fn examine(image: &Image, random: &mut Random, judge: &Judge<'_>, report: &mut Report) {
     let mut image = image.clone();
     let block = choose(&image, random);
+    if ROOT_BLOCKS.contains(&block) && ROOT_BLOCKS.iter().any(|at| !is_sealed(image.get(*at).as_ref())) {
+        // The cut took one root already.
+        return;
+    }
     flip(&mut image, block, random);
     report.damaged += 1;
     judge_damaged(image, random.next(), &[block], judge, report);
 }
 
 /// Mounts a damaged image, reads all of it, and settles it.
-pub(super) fn judge_damaged(
-    image: Image,
-    seed: u64,
-    wrong: &[u32],
-    judge: &Judge<'_>,
-    report: &mut Report,
-) {
+pub(super) fn judge_damaged(image: Image, seed: u64, wrong: &[u32], judge: &Judge<'_>, report: &mut Report) {
     let what = std::format!("blocks {wrong:?} damaged");
     let mut store = match open(image, seed, options(judge.defect)) {
         Ok(store) => store,
@@ -70,18 +66,43 @@ pub(super) fn judge_damaged(
     // What was logged last counts only while its blocks are whole (it looks like an earlier power cut then), and a hole
     // in the log is reported: an older state, but one that was.
     let older = store.read_only() == Some(ReadOnly::LogDamaged) || store.log.next_seq < judge.durable;
-    let verdict = if older { judge.oracle.judge_old(&found) } else { judge.oracle.judge(&found, judge.promised) };
+    let verdict =
+        if older { judge.oracle.judge_old(&found) } else { judge.oracle.judge(&found, judge.promised) };
     if let Err(error) = verdict {
         return report.lose(std::format!("{what}: {error}"));
     }
     if !settle(&mut store) {
         return report.lose(std::format!("{what}: does not settle"));
     }
-    report.repaired += scrub(&mut store, &what, report);
+    scrub(store, &what, report);
 }
 
-fn scrub(_store: &mut Store<SimDisk>, _what: &str, _report: &mut Report) -> u64 {
-    let _ = Event::SuperblockCopy;
-    let _: Option<String> = None;
-    0
+/// Scrubs, and looks whether every block that has a copy is whole afterwards.
+fn scrub(mut store: Store<SimDisk>, what: &str, report: &mut Report) {
+    store.scrub();
+    let mut polls = 0;
+    while store.scrubbed().1 {
+        store.poll();
+        polls += 1;
+        if polls > 1_000_000 {
+            return report.lose(std::format!("{what}: scrub hangs"));
+        }
+    }
+    report.repaired += store.scrubbed().0.repaired;
+    if store.read_only().is_some() {
+        return;
+    }
+    let mut disk = SimDisk::new(store.into_port().into_image(), 1);
+    let mut left = None;
+    let checked = run(check(&mut disk, CheckOptions::default(), &mut |finding| {
+        if matches!(finding, Finding::Copy(_) | Finding::Superblock(_) | Finding::Page(..) | Finding::Node(_))
+        {
+            left.get_or_insert(finding);
+        }
+    }));
+    match (checked, left) {
+        (Err(error), _) => report.lose(std::format!("{what}: check after scrub: {error}")),
+        (_, Some(finding)) => report.lose(std::format!("{what}: scrub left {finding:?}")),
+        _ => {}
+    }
 }

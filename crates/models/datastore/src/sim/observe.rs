@@ -31,7 +31,9 @@ fn targets(store: &Store<SimDisk>) -> Vec<(String, Target, u64)> {
         Entry::Snapshot { name, sectors, .. } => {
             Some((std::format!("s/{name}"), Target::Snapshot(id), *sectors))
         }
-        Entry::Object { name, bytes, .. } => Some((std::format!("o/{name}"), Target::Object(id), bytes / 512)),
+        Entry::Object { name, bytes, .. } => {
+            Some((std::format!("o/{name}"), Target::Object(id), bytes / 512))
+        }
         _ => None,
     };
     store.catalog().iter().filter_map(named).collect()

@@ -162,7 +162,11 @@ fn search<'a>(
         let mut touched = BTreeSet::new();
         effect.names(&mut touched);
         for name in touched {
-            if fits(state.get(&name), found.get(&name)) { wrong.remove(&name) } else { wrong.insert(name) };
+            if fits(state.get(&name), found.get(&name)) {
+                wrong.remove(&name)
+            } else {
+                wrong.insert(name)
+            };
         }
         count += 1;
     }

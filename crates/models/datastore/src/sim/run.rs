@@ -207,7 +207,7 @@ impl Run {
                         self.oracle.promise(count);
                     }
                 }
-                Err(Error::NoSpace) => self.full += 1,
+                Err(Error::NoSpace | Error::Limit) => self.full += 1,
                 Err(Error::NotFound) => {}
                 Err(error) => {
                     assert!(self.errors_expected, "a request failed: {error}");

@@ -24,6 +24,11 @@ pub const ALL: &[Stage] = &[
     Stage { name: "lint", what: "clippy, warnings are errors", run: lint },
     Stage { name: "unit", what: "unit and property tests on this machine", run: unit },
     Stage { name: "image", what: "the image and the test guests, and the instructions in them", run: image },
+    Stage {
+        name: "datastore",
+        what: "power cuts and disk faults in the datastore's simulator",
+        run: datastore,
+    },
     Stage { name: "fuzz", what: "each fuzz target for a fixed count", run: fuzz },
     Stage { name: "miri", what: "unit tests of the floors without unsafe, under Miri", run: miri },
     Stage { name: "system", what: "the image with guests in QEMU", run: system_tests },
@@ -102,6 +107,15 @@ fn image(run: &mut Run<'_>) -> Result<()> {
     run.work("build of the test guests", || build::test_guests(at).map(|_| ()));
     run.work("build of the image", || build::image(at).map(|_| ()));
     run.check("no instruction that a Pi 4 lacks", || rules::opcodes::check(&at.image_elf()));
+    Ok(())
+}
+
+fn datastore(run: &mut Run<'_>) -> Result<()> {
+    let mut simulator = crate::sim::datastore(run.at)?;
+    let cuts = if run.options.long { "1000000" } else { "100000" };
+    run.work(&format!("{cuts} cuts"), || {
+        quiet(simulator.args(["--seed", "1", "--cuts", cuts])).map(|report| eprint!("{report}"))
+    });
     Ok(())
 }
 

@@ -178,14 +178,7 @@ fn life(plan: Plan, number: u64, report: &mut Report) {
 }
 
 /// Reads all of it once more; what is deleted has to come back.
-fn end(
-    run: &mut Run,
-    weather: Weather,
-    plan: Plan,
-    random: &mut Random,
-    at_first: u64,
-    report: &mut Report,
-) {
+fn end(run: &mut Run, weather: Weather, plan: Plan, random: &mut Random, at_first: u64, report: &mut Report) {
     if report.is_clean() {
         let mut after = |run: &mut Run| drop(judge_cuts(run, weather, plan, random, report));
         run.drain(&mut after);

@@ -72,7 +72,9 @@ impl Run {
 
     fn write(&mut self, volume: &str, size: usize) {
         let first = self.random.below(size as u64) as usize;
-        let mut count = 1 + self.random.below(24) as usize;
+        // Now and then a long one, which a full store breaks into many runs.
+        let most = if self.random.chance(50) { 256 * 8 } else { 24 };
+        let mut count = 1 + self.random.below(most) as usize;
         let mut first = first;
         if !self.random.chance(4) {
             first &= !7;
@@ -86,11 +88,7 @@ impl Run {
     }
 
     /// Management is exclusive here: the order in which effects count is then known.
-    fn quiet(
-        &mut self,
-        after: After<'_>,
-        act: impl FnOnce(&mut Self) -> Result<Effect, Error>,
-    ) {
+    fn quiet(&mut self, after: After<'_>, act: impl FnOnce(&mut Self) -> Result<Effect, Error>) {
         self.drain(after);
         match act(self) {
             Ok(effect) => self.oracle.push(effect),
@@ -318,12 +316,14 @@ impl Run {
         self.drain(after);
         let transaction = self.store.begin();
         let (mut effects, failures) = (Vec::new(), self.full + self.errors);
-        for _ in 0..3 {
+        // A large one takes several blocks of the log.
+        let (writes, most) = if self.random.chance(6) { (40, 60 * 8) } else { (3, 8) };
+        for _ in 0..writes {
             let Some(volume) = self.pick("v/") else { break };
             let size = self.oracle.now[&volume].len();
             let Target::Volume(id) = self.target(&volume) else { unreachable!() };
             let first = self.random.below(size as u64) as usize / 8 * 8;
-            let count = 8.min(size - first);
+            let count = most.min(size - first);
             let write = self.token() as u32;
             let op = Op::Write { sector: first as u64, sectors: count as u32, durable: false };
             if self.submit(Target::Transaction { id: transaction, volume: id }, op, None, write) {
