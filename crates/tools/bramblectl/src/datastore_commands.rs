@@ -1,6 +1,7 @@
 //! `bramblectl datastore …`
 
 use crate::convert;
+use crate::measure::{self, MeasureOptions};
 use crate::session::Session;
 use crate::{nbd, table};
 use anyhow::{Context, Result, ensure};
@@ -120,6 +121,9 @@ pub enum DatastoreCommand {
         #[arg(long, short)]
         input: Option<PathBuf>,
     },
+    /// Measure a workload on a volume: one line of JSON.
+    #[command(hide = true)]
+    Measure(MeasureOptions),
     /// Serve a volume, snapshot or object by NBD on a Unix socket, until interrupted or (--once) the client leaves.
     Mount {
         store: PathBuf,
@@ -189,6 +193,7 @@ impl DatastoreCommand {
                 };
                 convert::receive(s, volume, snapshot, &mut from, now())
             }),
+            Self::Measure(options) => measure::measure(&options),
             Self::Mount { store, name, socket, once } => mount(&store, &name, &socket, once),
         }?;
         Ok(ExitCode::SUCCESS)

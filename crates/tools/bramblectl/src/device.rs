@@ -3,6 +3,7 @@
 use datastore::{BLOCK_BYTES, BlockPort, Io, IoDone, IoFailed, IoOp, PageBytes};
 use std::collections::VecDeque;
 use std::fs::File;
+use std::io::{IoSlice, IoSliceMut};
 use std::os::unix::fs::FileExt;
 
 /// A window of a file.
@@ -11,14 +12,13 @@ pub struct FilePort {
     start: u64,
     blocks: u64,
     done: VecDeque<IoDone<Box<PageBytes>>>,
-    buffer: Vec<u8>,
 }
 
 impl FilePort {
     /// `bytes` bytes of `file` from `start` on.
     pub fn new(file: File, start: u64, bytes: u64) -> Self {
         let blocks = bytes / BLOCK_BYTES as u64;
-        Self { file, start, blocks, done: VecDeque::new(), buffer: Vec::new() }
+        Self { file, start, blocks, done: VecDeque::new() }
     }
 
     fn perform(&mut self, io: &mut Io<Box<PageBytes>>) -> std::io::Result<()> {
@@ -29,25 +29,41 @@ impl FilePort {
         match io.op {
             IoOp::Flush => self.file.sync_data(),
             IoOp::Read => {
-                // A file may end before the store does, when it was never written to its end.
-                self.buffer.clear();
-                self.buffer.resize(io.pages.len() * BLOCK_BYTES, 0);
-                self.file.read_exact_at(&mut self.buffer, at)?;
-                for (page, bytes) in io.pages.iter_mut().zip(self.buffer.chunks_exact(BLOCK_BYTES)) {
-                    page.copy_from_slice(bytes);
-                }
-                Ok(())
+                let mut parts: Vec<_> =
+                    io.pages.iter_mut().map(|page| IoSliceMut::new(page.as_mut_slice())).collect();
+                let n = rustix::io::preadv(&self.file, &mut parts, at)?;
+                // A signal or a file's end may cut a transfer short.
+                each_behind(n, io.pages.len(), |i, offset| {
+                    let page = io.pages.get_mut(i).map(|p| p.as_mut_slice());
+                    let rest = page.and_then(|p| p.get_mut(offset % BLOCK_BYTES..)).unwrap_or_default();
+                    self.file.read_exact_at(rest, at + offset as u64)
+                })
             }
-            IoOp::Write => match io.pages.as_slice() {
-                [one] => self.file.write_all_at(one.as_slice(), at),
-                pages => {
-                    self.buffer.clear();
-                    pages.iter().for_each(|page| self.buffer.extend_from_slice(page.as_slice()));
-                    self.file.write_all_at(&self.buffer, at)
-                }
-            },
+            IoOp::Write => {
+                let parts: Vec<_> = io.pages.iter().map(|page| IoSlice::new(page.as_slice())).collect();
+                let n = rustix::io::pwritev(&self.file, &parts, at)?;
+                each_behind(n, io.pages.len(), |i, offset| {
+                    let page = io.pages.get(i).map(|p| p.as_slice());
+                    let rest = page.and_then(|p| p.get(offset % BLOCK_BYTES..)).unwrap_or_default();
+                    self.file.write_all_at(rest, at + offset as u64)
+                })
+            }
         }
     }
+}
+
+/// Calls with each page that a transfer of `n` bytes left, or began, and the offset where it has to go on.
+fn each_behind(
+    n: usize,
+    pages: usize,
+    mut go_on: impl FnMut(usize, usize) -> std::io::Result<()>,
+) -> std::io::Result<()> {
+    let mut offset = n;
+    while offset < pages * BLOCK_BYTES {
+        go_on(offset / BLOCK_BYTES, offset)?;
+        offset = (offset / BLOCK_BYTES + 1) * BLOCK_BYTES;
+    }
+    Ok(())
 }
 
 impl BlockPort for FilePort {

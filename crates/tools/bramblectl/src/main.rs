@@ -2,6 +2,7 @@
 mod convert;
 mod datastore_commands;
 mod device;
+mod measure;
 mod nbd;
 mod session;
 mod table;
