@@ -12,6 +12,8 @@ use alloc::vec::Vec;
 
 /// Most bytes of a name.
 pub const MAX_NAME: usize = 128;
+/// Most sectors of a volume: 64 TiB.
+pub const MAX_SECTORS: u64 = 1 << 37;
 /// Most entries: bounds the memory of a mounted store.
 pub const MAX_ENTRIES: usize = 8192;
 
@@ -123,7 +125,13 @@ impl Entry {
             }
             _ => return None,
         };
-        from.is_empty().then_some(entry)
+        // Sizes bound loops: what no store of ours could have is refused here.
+        let sectors = match &entry {
+            Self::Layer { .. } => 0,
+            Self::Volume { sectors, .. } | Self::Snapshot { sectors, .. } => *sectors,
+            Self::Object { bytes, .. } => bytes.div_ceil(512),
+        };
+        (from.is_empty() && sectors <= MAX_SECTORS).then_some(entry)
     }
 
     /// The layer that this is a name on.

@@ -276,16 +276,11 @@ impl<P: BlockPort> Check<'_, '_, P> {
     async fn compare(&mut self, geometry: Geometry, root: &Root) {
         for (table, (crc, slot)) in (0u32..).zip(&root.tables) {
             let at = geometry.table_block(table, *slot);
-            let page = self
-                .device
-                .read(at)
-                .await
-                .filter(|p| crate::crc::crc32c(p.as_slice()) == *crc)
-                .map(|p| Box::new(*p));
-            let Some(page) = page else {
+            if !self.device.read_checked(at, *crc).await {
                 self.tell(Finding::GroupTable(table));
                 continue;
-            };
+            }
+            let Some(page) = self.device.page.as_ref().map(|page| Box::new(*page.as_ref())) else { continue };
             let first = table.saturating_mul(crate::format::GROUPS_PER_TABLE);
             let last = first.saturating_add(crate::format::GROUPS_PER_TABLE).min(geometry.groups());
             for group in first..last {
@@ -301,9 +296,9 @@ impl<P: BlockPort> Check<'_, '_, P> {
             fresh_bitmap(geometry, group, &mut bits);
         } else {
             let at = geometry.bitmap_block(group, u32::from(entry.slot));
-            let good = self.device.read(at).await.filter(|p| crate::crc::crc32c(p.as_slice()) == entry.crc);
-            match good {
-                Some(page) => bits.copy_from_slice(page),
+            let good = self.device.read_checked(at, entry.crc).await;
+            match self.device.page.as_ref().filter(|_| good) {
+                Some(page) => bits.copy_from_slice(page.as_ref()),
                 None => return self.tell(Finding::Bitmap(group)),
             }
         }

@@ -36,7 +36,7 @@ pub mod stream;
 mod tree;
 mod wire;
 
-pub use catalog::{Catalog, Entry, MAX_NAME};
+pub use catalog::{Catalog, Entry, MAX_NAME, MAX_SECTORS};
 pub use check::{CheckOptions, Finding, Summary, check};
 pub use crc::crc32c;
 #[cfg(any(test, feature = "sim"))]
@@ -44,7 +44,7 @@ pub use defect::Defect;
 pub use error::{Error, Event, ReadOnly};
 pub use format::{PARTITION_TYPE, VERSION};
 pub use grow::Change;
-pub use manage::{MAX_SECTORS, Usage};
+pub use manage::Usage;
 pub use mount::{MountError, format, mount, run};
 pub use port::{BlockPort, Io, IoDone, IoFailed, IoOp};
 pub use request::{Completion, MAX_REQUEST_BLOCKS, Op, Target};

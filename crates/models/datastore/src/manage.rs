@@ -3,7 +3,7 @@
 //! Called by: management (hostd's calls at EL2, `bramblectl`). Each is done in memory at once and whole; it is on
 //! stable storage after the next FLUSH. `Err(Busy)`: the log has no room now; poll and try again.
 
-use crate::catalog::{Catalog, Entry, MAX_ENTRIES, is_name};
+use crate::catalog::{Catalog, Entry, MAX_ENTRIES, MAX_SECTORS, is_name};
 use crate::error::Error;
 use crate::log::{MAX_TRANSACTION, Record};
 use crate::port::BlockPort;
@@ -12,9 +12,6 @@ use crate::store::Store;
 use crate::wire::count32;
 use alloc::string::String;
 use alloc::vec::Vec;
-
-/// Most sectors of a volume: 64 TiB.
-pub const MAX_SECTORS: u64 = 1 << 37;
 
 /// Changes that count together or not at all.
 #[derive(Default)]
@@ -226,6 +223,9 @@ impl<P: BlockPort> Store<P> {
             return Err(Error::BadName);
         }
         let Target::Staging(layer) = staging else { return Err(Error::BadRequest) };
+        if bytes.div_ceil(512) > MAX_SECTORS {
+            return Err(Error::BadRequest);
+        }
         if !self.writing.contains_key(&layer) {
             return Err(Error::NotFound);
         }

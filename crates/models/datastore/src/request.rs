@@ -6,7 +6,7 @@
 
 mod steps;
 
-use crate::catalog::Entry;
+use crate::catalog::{Entry, MAX_SECTORS};
 use crate::error::Error;
 use crate::log::Record;
 use crate::port::{BlockPort, Io, IoOp};
@@ -161,7 +161,9 @@ impl<P: BlockPort> Store<P> {
         };
         let end = sector.checked_add(sectors).ok_or(Error::OutOfRange)?;
         if let Op::Resize { sectors } = op
-            && (!sectors.is_multiple_of(SECTORS) || !matches!(target, Target::Volume(_)))
+            && (!sectors.is_multiple_of(SECTORS)
+                || sectors > MAX_SECTORS
+                || !matches!(target, Target::Volume(_)))
         {
             return Err(Error::BadRequest);
         }

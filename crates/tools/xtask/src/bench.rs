@@ -3,6 +3,7 @@
 //! The same guest runs everywhere, at one instruction per nanosecond of virtual time (`-icount shift=0`, a counter of
 //! 1 GHz). This is a length of paths: caches, TLBs and barriers cost nothing here.
 
+mod datastore;
 mod kvm;
 mod ours;
 mod pi;
@@ -31,6 +32,8 @@ pub struct BenchOptions {
     /// Print the table as JSON.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    datastore: datastore::DatastoreOptions,
 }
 
 /// What can be measured.
@@ -40,6 +43,8 @@ enum Subject {
     Bramble,
     /// The drivers of a Raspberry Pi 4.
     Pi,
+    /// The datastore beside qemu-img on qcow2 and raw, natively.
+    Datastore,
 }
 
 /// Figures by row.
@@ -49,6 +54,9 @@ pub type Figures = BTreeMap<String, f64>;
 pub fn bench(at: &Artifacts, options: &BenchOptions) -> Result<ExitCode> {
     if options.subject == Subject::Pi {
         return pi::bench(at, options.json);
+    }
+    if options.subject == Subject::Datastore {
+        return datastore::bench(at, &options.datastore, options.json);
     }
     install::ensure(at, if options.ours { &[] } else { install::FOR_PEERS })?;
     build::test_guests(at)?;

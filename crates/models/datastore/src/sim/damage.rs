@@ -57,6 +57,7 @@ pub(super) fn judge_damaged(image: Image, seed: u64, wrong: &[u32], judge: &Judg
         Err(_) if wrong.len() > 1 => return,
         Err(error) => return report.lose(std::format!("{what}: {error}")),
     };
+    let log_end = store.log.next_seq;
     let found = match observe(&mut store, Look::Refusals) {
         Ok(found) => found,
         Err(error) => return report.lose(std::format!("{what}: {error}")),
@@ -65,7 +66,7 @@ pub(super) fn judge_damaged(image: Image, seed: u64, wrong: &[u32], judge: &Judg
         found.values().flat_map(|s| s.iter()).filter(|s| **s == super::oracle::REFUSED).count() as u64;
     // What was logged last counts only while its blocks are whole (it looks like an earlier power cut then), and a hole
     // in the log is reported: an older state, but one that was.
-    let older = store.read_only() == Some(ReadOnly::LogDamaged) || store.log.next_seq < judge.durable;
+    let older = store.read_only() == Some(ReadOnly::LogDamaged) || log_end < judge.durable;
     let verdict =
         if older { judge.oracle.judge_old(&found) } else { judge.oracle.judge(&found, judge.promised) };
     if let Err(error) = verdict {

@@ -17,6 +17,7 @@ mod damage;
 pub mod disk;
 mod observe;
 mod oracle;
+pub mod rig;
 pub mod run;
 
 /// SplitMix64: small, and good enough to choose.

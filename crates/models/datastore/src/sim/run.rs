@@ -258,7 +258,8 @@ impl Run {
         store.port().cut_every = self.store.port().cut_every;
         self.pending.clear();
         self.promised_before = oracle.promised;
-        self.durable_before = store.log.durable;
+        // What a mount found is on stable storage, even if the log does not say so yet.
+        self.durable_before = store.log.next_seq;
         self.oracle = oracle;
         self.store = store;
     }

@@ -136,7 +136,7 @@ fn judge_cuts(
     }
     run.astray_seen |= run.store.port().is_astray();
     run.promised_before = run.oracle.promised;
-    run.durable_before = run.store.log.durable;
+    run.durable_before = run.durable_before.max(run.store.log.durable);
     run.oracle.compact(run.promised_before);
     survivor
 }

@@ -1,0 +1,228 @@
+//! A store in memory for the fuzz targets: made images, changed by the fuzzer's bytes, mounted and used.
+
+use super::disk::Page;
+use crate::wire::{get_u32, put_u32};
+use crate::{
+    BlockPort, Change, CheckOptions, Entry, Error, Io, IoDone, IoOp, Op, Options, PageBytes, Store, Target,
+    check, format, mount, run,
+};
+use std::collections::VecDeque;
+use std::string::String;
+use std::vec::Vec;
+
+/// Blocks of the store.
+const BLOCKS: usize = 4096 + 100;
+
+/// A device in memory. A *trusting* one gives every page the same checksum, so that the fuzzer's changes are not all
+/// stopped at the door.
+pub struct MemoryPort {
+    pub pages: Vec<Page>,
+    pub trusting: bool,
+    done: VecDeque<IoDone<Page>>,
+}
+
+impl MemoryPort {
+    pub fn new(pages: Vec<Page>, trusting: bool) -> Self {
+        Self { pages, trusting, done: VecDeque::new() }
+    }
+}
+
+impl BlockPort for MemoryPort {
+    type Page = Page;
+
+    fn blocks(&self) -> u64 {
+        self.pages.len() as u64
+    }
+
+    fn allocate(&mut self) -> Option<Page> {
+        Some(self.pages[0].clone())
+    }
+
+    fn submit(&mut self, mut io: Io<Page>) -> Result<(), Io<Page>> {
+        let first = io.block as usize;
+        for (i, page) in io.pages.iter_mut().enumerate() {
+            match io.op {
+                IoOp::Read => *page = self.pages[first + i].clone(),
+                _ => self.pages[first + i] = page.clone(),
+            }
+        }
+        self.done.push_back(IoDone { token: io.token, pages: io.pages, result: Ok(()) });
+        Ok(())
+    }
+
+    fn complete(&mut self) -> Option<IoDone<Page>> {
+        self.done.pop_front()
+    }
+
+    fn checksum(&self, page: &PageBytes) -> u32 {
+        if self.trusting { 0 } else { crate::crc32c(page) }
+    }
+}
+
+/// An empty device.
+pub fn blank() -> Vec<Page> {
+    std::vec![Page::new([0; 4096]); BLOCKS]
+}
+
+/// A store with something of everything, and a log that is not empty.
+pub fn populated(trusting: bool) -> Vec<Page> {
+    let mut port = MemoryPort::new(blank(), trusting);
+    run(format(&mut port, [7; 16])).expect("format");
+    let mut store = run(mount(port, options())).ok().expect("mount");
+    let script = [0, 0, 9, 0, 40, 3, 0, 90, 200, 2, 4, 0, 0, 1, 77, 8, 0, 2, 4, 250, 6, 0, 3, 2, 0, 1, 9, 9, 2];
+    use_store(&mut store, &script);
+    super::run::settle(&mut store);
+    use_store(&mut store, &[0, 0, 1, 1, 0, 2, 3, 4, 2]);
+    store.into_port().pages
+}
+
+fn options() -> Options {
+    Options { cache_pages: 64, io_pages: 64, slots: 8, generation_weight: 600, ..Options::default() }
+}
+
+/// Changes pages as the bytes say: block, offset, length, bytes, and again. Blocks that carry their own checksum get
+/// it right. Gives back what is left for operations.
+pub fn mutate<'a>(pages: &mut [Page], bytes: &'a [u8]) -> &'a [u8] {
+    let mut rest = bytes;
+    while let Some((head, tail)) = rest.split_first_chunk::<5>() {
+        let [block, high, offset, page, len] = *head;
+        rest = tail;
+        if len == 0 {
+            break;
+        }
+        // The beginning and the first blocks behind the log are where it hurts.
+        let block = usize::from(block) + [0, 1790, 2048, 2112][usize::from(high % 4)];
+        let at = usize::from(offset) + usize::from(page % 16) * 256;
+        let (patch, tail) = rest.split_at(usize::from(len).min(rest.len()));
+        rest = tail;
+        let Some(target) = pages.get_mut(block) else { continue };
+        let bytes = target.as_mut();
+        bytes.iter_mut().skip(at).zip(patch).for_each(|(byte, new)| *byte = *new);
+        if [*b"BrDs", *b"BrRt", *b"BrGt", *b"BrBm", *b"BrLg"].contains(&get_u32(bytes, 0).to_le_bytes()) {
+            put_u32(bytes, 4, 0);
+            let crc = crate::crc32c(bytes);
+            put_u32(bytes, 4, crc);
+        }
+    }
+    rest
+}
+
+/// Mounts the pages and does what the bytes say; then the offline check looks at it. Nothing may panic or hang.
+pub fn mount_and_use(pages: Vec<Page>, trusting: bool, script: &[u8]) {
+    let mut port = match run(mount(MemoryPort::new(pages, trusting), options())) {
+        Ok(mut store) => {
+            use_store(&mut store, script);
+            store.into_port()
+        }
+        Err((port, _)) => port,
+    };
+    let _ = run(check(&mut port, CheckOptions { data: true, repair: true }, &mut |_| {}));
+}
+
+/// Polls until nothing is in flight.
+fn drain(store: &mut Store<MemoryPort>) {
+    for _ in 0..2_000_000 {
+        store.poll();
+        while let Some(done) = store.completion() {
+            store.recycle(done.pages);
+        }
+        if store.in_flight() == 0 {
+            return;
+        }
+    }
+    panic!("a request hangs");
+}
+
+fn poll(store: &mut Store<MemoryPort>, times: usize) {
+    for _ in 0..times {
+        store.poll();
+    }
+}
+
+fn pick(store: &Store<MemoryPort>, wanted: u8, which: u8) -> Option<Target> {
+    let of_kind = |(id, entry): (u64, &Entry)| match (entry, wanted) {
+        (Entry::Volume { .. }, 0) => Some(Target::Volume(id)),
+        (Entry::Snapshot { .. }, 1) => Some(Target::Snapshot(id)),
+        (Entry::Object { .. }, 2) => Some(Target::Object(id)),
+        _ => None,
+    };
+    let all: Vec<Target> = store.catalog().iter().filter_map(of_kind).collect();
+    all.get(usize::from(which) % all.len().max(1)).copied()
+}
+
+fn use_store(store: &mut Store<MemoryPort>, script: &[u8]) {
+    let mut rest = script;
+    while let Some((step, tail)) = rest.split_first_chunk::<4>() {
+        rest = tail;
+        // What can't be done is an answer, too.
+        let _ = operate(store, *step);
+        drain(store);
+    }
+    while store.event().is_some() {}
+}
+
+fn operate(store: &mut Store<MemoryPort>, [what, which, a, b]: [u8; 4]) -> Result<(), Error> {
+    let name = String::from(char::from(b'a' + a % 8));
+    let volume = pick(store, 0, which);
+    let Some(volume) = volume else { return store.create_volume(&name, 8 * 700).map(drop) };
+    let Target::Volume(id) = volume else { return Ok(()) };
+    let any = pick(store, a % 3, which).unwrap_or(volume);
+    let (sector, sectors) = (u64::from(a) * 23, u32::from(b) + 1);
+    let submit = |store: &mut Store<MemoryPort>, target, op| {
+        store.submit(1, target, op, &mut |offset, into| into.fill(offset as u8 ^ b))
+    };
+    match what % 14 {
+        0 => submit(store, volume, Op::Write { sector, sectors, durable: b % 2 == 0 }),
+        1 => submit(store, any, Op::Read { sector, sectors }),
+        2 => submit(store, volume, Op::Flush),
+        3 => store.snapshot(id, &name, 0, [b; 16]).map(drop),
+        4 => store.clone_volume(any, &name).map(drop),
+        5 => store.delete(any),
+        6 => submit(store, volume, Op::Discard { sector, sectors: u64::from(sectors) * 40 }),
+        7 => submit(store, volume, Op::Resize { sectors: u64::from(b) * 64 }),
+        8 => {
+            store.request_checkpoint();
+            poll(store, 500);
+            Ok(())
+        }
+        9 => {
+            let staging = store.begin_object()?;
+            submit(store, staging, Op::Write { sector: 0, sectors, durable: false })?;
+            drain(store);
+            let transaction = store.begin();
+            store.put_object(transaction, &name, staging, u64::from(sectors) * 512)?;
+            store.commit_transaction(transaction)
+        }
+        10 => match pick(store, 1, which) {
+            Some(Target::Snapshot(snapshot)) => store.revert(id, snapshot),
+            _ => Ok(()),
+        },
+        11 => {
+            store.scrub();
+            poll(store, 2000);
+            Ok(())
+        }
+        12 => match pick(store, 1, which) {
+            Some(Target::Snapshot(snapshot)) => {
+                store.changes(snapshot, None, u64::from(a), &mut Vec::<Change>::new()).map(drop)
+            }
+            _ => Ok(()),
+        },
+        _ => store.create_volume(&name, u64::from(b) * 64).map(drop),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{blank, mount_and_use, mutate, populated};
+
+    #[test]
+    fn made_images_mount_and_work() {
+        for trusting in [false, true] {
+            let mut pages = populated(trusting);
+            assert!(mutate(&mut pages, &[]).is_empty());
+            mount_and_use(pages, trusting, &[1, 0, 0, 200, 4, 0, 1, 0, 5, 0, 1, 0, 8, 0, 0, 0]);
+        }
+        mount_and_use(blank(), true, &[]);
+    }
+}
