@@ -4,7 +4,7 @@
 use datastore::sim::rig::{mount_and_use, mutate, populated};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    let mut pages = populated(true);
-    let script = mutate(&mut pages, bytes);
-    mount_and_use(pages, true, script);
+    let mut port = populated(true);
+    let script = mutate(&mut port, bytes);
+    mount_and_use(port, script);
 });

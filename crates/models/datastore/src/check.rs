@@ -126,7 +126,15 @@ pub async fn check<P: BlockPort>(
         summary,
         tell,
     };
-    damaged.into_iter().for_each(|finding| check.tell(finding));
+    for finding in damaged {
+        check.tell(finding);
+        if let (Finding::Superblock(at), true) = (finding, options.repair) {
+            let mut bytes: Box<PageBytes> = Box::new([0; BLOCK_BYTES]);
+            superblock.encode(&mut bytes);
+            let written = check.device.write(at, &bytes).await;
+            check.summary.repaired = check.summary.repaired.saturating_add(u64::from(written));
+        }
+    }
     let geometry = Geometry { blocks: root.blocks, ..superblock.geometry };
     for group in 0..geometry.groups() {
         for (first, len) in geometry.reserved(group) {

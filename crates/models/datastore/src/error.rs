@@ -7,6 +7,8 @@ use core::fmt;
 pub enum ReadOnly {
     /// Mounted so.
     Asked,
+    /// It uses features that a writer has to know.
+    NewerFeatures,
     /// The device failed to flush: what it holds is unknown from then on.
     FlushFailed,
     /// The device failed too many writes.
@@ -21,6 +23,7 @@ impl fmt::Display for ReadOnly {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Asked => "mounted read-only",
+            Self::NewerFeatures => "it uses features of a newer version, which may only be read here",
             Self::FlushFailed => "the device failed a flush; what it holds since then is unknown",
             Self::WritesFailed => "the device failed repeated writes",
             Self::LogDamaged => "a block of the log is missing; what was written last may be lost",

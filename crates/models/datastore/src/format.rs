@@ -154,6 +154,8 @@ pub struct Superblock {
     pub geometry: Geometry,
     /// Features without which a reader must refuse.
     pub incompatible: u64,
+    /// Features that a reader need not know, but a writer must.
+    pub read_only_compatible: u64,
 }
 
 /// Why a superblock is refused.
@@ -177,6 +179,7 @@ impl Superblock {
         put_u32(page, 8, VERSION);
         put_u32(page, 12, low32(BLOCK_BYTES as u64));
         put_u64(page, 16, self.incompatible);
+        put_u64(page, 24, self.read_only_compatible);
         put(page, 32, &self.uuid);
         put_u32(page, 48, self.geometry.blocks);
         put_u32(page, 52, self.geometry.log_blocks);
@@ -205,7 +208,7 @@ impl Superblock {
             return Err(SuperblockError::Corrupt);
         }
         let uuid = page.get(32..48).and_then(|b| b.first_chunk::<16>()).copied().unwrap_or_default();
-        Ok(Self { uuid, geometry, incompatible })
+        Ok(Self { uuid, geometry, incompatible, read_only_compatible: get_u64(page, 24) })
     }
 }
 

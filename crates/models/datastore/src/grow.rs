@@ -8,8 +8,9 @@ use crate::error::Error;
 use crate::format::Geometry;
 use crate::mount::fresh_group;
 use crate::port::BlockPort;
+use crate::request::Target;
 use crate::store::{Need, Store};
-use crate::tree::{CHUNK_BLOCKS, Mapping};
+use crate::tree::{CHUNK_BLOCKS, Key, Mapping};
 use crate::wire::index;
 use alloc::vec::Vec;
 
@@ -23,8 +24,9 @@ pub struct Change {
 }
 
 impl<P: BlockPort> Store<P> {
-    /// Takes the device's present size. The new space can be used at once; after a power cut before the next
-    /// checkpoint it has to be asked for again. Gives back the size in blocks.
+    /// Takes the device's present size. New groups can be used at once, what the last group has gained after two
+    /// checkpoints; after a power cut before the next checkpoint it has to be asked for again. Gives back the size in
+    /// blocks.
     pub fn grow(&mut self) -> Result<u64, Error> {
         if let Some(why) = self.read_only {
             return Err(Error::ReadOnly(Some(why)));
@@ -100,6 +102,50 @@ impl<P: BlockPort> Store<P> {
             }
         }
         Ok(stop)
+    }
+
+    /// Counts blocks that only this volume, snapshot or object holds: what deleting it gives back. Looks at one chunk,
+    /// the first with changes at or behind `from`; gives back where to go on. `Err(Busy)`: poll and ask again.
+    pub fn exclusive(&mut self, target: Target, from: u64, blocks: &mut u64) -> Result<Option<u64>, Error> {
+        let (layer, _) = self.target_layer(target)?;
+        let child = match self.catalog.children(layer) {
+            [] => None,
+            [one] => Some(*one),
+            // Both children see it.
+            _ => return Ok(None),
+        };
+        let chunk = match self.next_chunk(layer, from) {
+            Ok(Some(chunk)) => chunk,
+            Ok(None) => return Ok(None),
+            Err(need) => return self.wait_for(need).map(Some),
+        };
+        let first = chunk.saturating_mul(CHUNK_BLOCKS);
+        let mut count: u64 = 0;
+        for block in first..first.saturating_add(CHUNK_BLOCKS) {
+            let alone = self.own_mapping(layer, block).and_then(|mapping| {
+                let hidden = match child {
+                    Some(child) => self.own_mapping(child, block)? != Mapping::ABSENT,
+                    None => true,
+                };
+                Ok(mapping.is_data() && hidden)
+            });
+            match alone {
+                Ok(alone) => count = count.saturating_add(u64::from(alone)),
+                Err(need) => return self.wait_for(need).map(Some),
+            }
+        }
+        *blocks = blocks.saturating_add(count);
+        Ok(Some(chunk.saturating_add(1)))
+    }
+
+    /// The first chunk of a layer at or behind `from` that has a page, in memory or in the tree.
+    fn next_chunk(&mut self, layer: u64, from: u64) -> Result<Option<u64>, Need> {
+        let key = Key { owner: layer, index: from };
+        let in_tree = self.tree_next(key)?.map(|(key, _)| key);
+        let generations = [Some(&self.active), self.frozen.as_ref()];
+        let in_memory = generations.into_iter().flatten().filter_map(|g| g.chunks.range(key..).next());
+        let first = in_memory.map(|(key, _)| *key).chain(in_tree).filter(|key| key.owner == layer).min();
+        Ok(first.map(|key| key.index))
     }
 
     fn is_ancestor(&self, floor: u64, layer: u64) -> bool {

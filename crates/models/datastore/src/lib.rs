@@ -33,6 +33,8 @@ pub mod sim;
 mod space;
 mod store;
 pub mod stream;
+#[cfg(test)]
+mod tests;
 mod tree;
 mod wire;
 

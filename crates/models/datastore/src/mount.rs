@@ -195,7 +195,7 @@ pub async fn format<P: BlockPort>(port: &mut P, uuid: [u8; 16]) -> Result<(), Mo
         ok &= device.write(at, &bytes).await;
     }
     ok &= device.transfer(IoOp::Flush, 0).await;
-    Superblock { uuid, geometry, incompatible: 0 }.encode(&mut bytes);
+    Superblock { uuid, geometry, incompatible: 0, read_only_compatible: 0 }.encode(&mut bytes);
     for at in SUPER_BLOCKS {
         ok &= device.write(at, &bytes).await;
     }
@@ -333,6 +333,9 @@ pub async fn mount<P: BlockPort>(mut port: P, options: Options) -> Result<Store<
             };
             if let Err(error) = store.replay().await {
                 return Err((store.port, error));
+            }
+            if store.superblock.read_only_compatible != 0 {
+                store.become_read_only(ReadOnly::NewerFeatures);
             }
             if store.options.read_only {
                 store.read_only = Some(ReadOnly::Asked);

@@ -1,12 +1,13 @@
 //! `bramblectl datastore …`
 
 use crate::convert;
+use crate::fuse;
 use crate::measure::{self, MeasureOptions};
 use crate::session::Session;
 use crate::{nbd, table};
 use anyhow::{Context, Result, ensure};
 use clap::Subcommand;
-use datastore::{CheckOptions, Entry, Finding, Op, Target, check, format, run};
+use datastore::{BlockPort, Catalog, CheckOptions, Entry, Finding, Op, Target, check, format, run};
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
@@ -124,11 +125,13 @@ pub enum DatastoreCommand {
     /// Measure a workload on a volume: one line of JSON.
     #[command(hide = true)]
     Measure(MeasureOptions),
-    /// Serve a volume, snapshot or object by NBD on a Unix socket, until interrupted or (--once) the client leaves.
+    /// Serve a volume, snapshot or object by NBD on a Unix socket, until interrupted or (--once) the client leaves. The
+    /// name "object:" shows all objects as files in a folder, by FUSE, until that is unmounted.
     Mount {
         store: PathBuf,
         name: String,
-        socket: PathBuf,
+        /// Socket, or folder.
+        at: PathBuf,
         #[arg(long)]
         once: bool,
     },
@@ -194,7 +197,10 @@ impl DatastoreCommand {
                 convert::receive(s, volume, snapshot, &mut from, now())
             }),
             Self::Measure(options) => measure::measure(&options),
-            Self::Mount { store, name, socket, once } => mount(&store, &name, &socket, once),
+            Self::Mount { store, name, at, .. } if name == "object:" => {
+                fuse::mount(Session::open(&store, false)?, &at)
+            }
+            Self::Mount { store, name, at, once } => mount(&store, &name, &at, once),
         }?;
         Ok(ExitCode::SUCCESS)
     }
@@ -209,16 +215,16 @@ fn with(store: &Path, act: impl FnOnce(&mut Session) -> Result<()>) -> Result<()
 }
 
 fn create(path: &Path, size: Option<u64>, boot: Option<u64>, force: bool) -> Result<()> {
-    ensure!(
-        force || !table::is_occupied(path),
-        "{} is not empty; --force destroys what is there",
-        path.display()
-    );
     table::prepare(path, size)?;
     if let Some(boot) = boot {
+        let free = force || table::is_blank(path, 0)?;
+        ensure!(free, "{} is not empty; --force destroys all of it", path.display());
         table::lay_out_card(path, boot)?;
     }
     let mut port = table::open(path, true)?;
+    let free = force || boot.is_some() || table::is_blank(path, port.start())?;
+    ensure!(free, "{} is not empty; --force destroys what is there", path.display());
+    ensure!(port.blocks() * 4096 >= table::MIN_BYTES, "{} has less than 64 MiB for it", path.display());
     run(format(&mut port, *uuid::Uuid::new_v4().as_bytes()))?;
     Ok(())
 }
@@ -242,23 +248,33 @@ fn info(path: &Path) -> Result<()> {
 }
 
 fn list(path: &Path) -> Result<()> {
-    let session = Session::open(path, false)?;
+    let mut session = Session::open(path, false)?;
     let catalog = session.store.catalog();
-    for (_, entry) in catalog.iter() {
-        match entry {
-            Entry::Layer { .. } => {}
-            Entry::Volume { name, sectors, .. } => println!("volume    {:>14}  {name}", mib(sectors / 8)),
-            Entry::Snapshot { name, volume, sectors, .. } => {
-                let of = match catalog.get(*volume) {
-                    Some(Entry::Volume { name, .. }) => name.as_str(),
-                    _ => "(deleted)",
-                };
-                println!("snapshot  {:>14}  {of}@{name}", mib(sectors / 8));
-            }
-            Entry::Object { name, bytes, .. } => println!("object    {bytes:>13}B  object:{name}"),
-        }
+    let lines: Vec<_> = catalog.iter().filter_map(|(id, entry)| line(catalog, id, entry)).collect();
+    println!("{:<9} {:>14} {:>14}  name", "kind", "size", "exclusive");
+    for (kind, target, size, name) in lines {
+        // What two clones share is counted for neither.
+        let exclusive = mib(session.exclusive(target)?);
+        println!("{kind:<9} {size:>14} {exclusive:>14}  {name}");
     }
     Ok(())
+}
+
+fn line(catalog: &Catalog, id: u64, entry: &Entry) -> Option<(&'static str, Target, String, String)> {
+    Some(match entry {
+        Entry::Layer { .. } => return None,
+        Entry::Volume { name, sectors, .. } => ("volume", Target::Volume(id), mib(sectors / 8), name.clone()),
+        Entry::Snapshot { name, volume, sectors, .. } => {
+            let of = match catalog.get(*volume) {
+                Some(Entry::Volume { name, .. }) => name.as_str(),
+                _ => "(deleted)",
+            };
+            ("snapshot", Target::Snapshot(id), mib(sectors / 8), format!("{of}@{name}"))
+        }
+        Entry::Object { name, bytes, .. } => {
+            ("object", Target::Object(id), format!("{bytes} B"), format!("object:{name}"))
+        }
+    })
 }
 
 fn explain(finding: Finding) -> String {

@@ -21,6 +21,11 @@ impl FilePort {
         Self { file, start, blocks, done: VecDeque::new() }
     }
 
+    /// Where it begins in the file.
+    pub fn start(&self) -> u64 {
+        self.start
+    }
+
     fn perform(&mut self, io: &mut Io<Box<PageBytes>>) -> std::io::Result<()> {
         let at = self.start + u64::from(io.block) * BLOCK_BYTES as u64;
         if u64::from(io.block) + io.pages.len() as u64 > self.blocks {

@@ -2,6 +2,7 @@
 mod convert;
 mod datastore_commands;
 mod device;
+mod fuse;
 mod measure;
 mod nbd;
 mod session;

@@ -4,7 +4,7 @@
 use crate::session::Session;
 use anyhow::{Result, bail, ensure};
 use clap::{Args, ValueEnum};
-use datastore::{Error, Op, Progress, Stats, Target};
+use datastore::{Error, Op, Stats, Target};
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -134,19 +134,6 @@ fn snapshot(session: &mut Session, target: Target) -> Result<()> {
     session.change(|store| store.snapshot(id, &name.to_string(), 0, *name.as_bytes())).map(drop)
 }
 
-fn settle(session: &mut Session) {
-    loop {
-        session.store.request_checkpoint();
-        let mut idle = 0;
-        while idle < 100 {
-            idle = if session.store.poll() == Progress::More { 0 } else { idle + 1 };
-        }
-        if session.store.read_only().is_some() || (!session.store.collecting() && session.store.is_settled()) {
-            return;
-        }
-    }
-}
-
 fn act(session: &mut Session, target: Target, options: &MeasureOptions) -> Result<()> {
     match options.what {
         What::Read | What::Write => {
@@ -179,14 +166,14 @@ pub fn measure(options: &MeasureOptions) -> Result<()> {
         driver.requests(options, options.warm_up)?;
     }
     if options.settled || options.what == What::Idle {
-        settle(&mut session);
+        session.settle();
     }
     let before = session.store.stats();
     let start = Instant::now();
     act(&mut session, target, options)?;
     let seconds = start.elapsed().as_secs_f64();
     if options.settled {
-        settle(&mut session);
+        session.settle();
     }
     println!("{}", figures(seconds, options, before, session.store.stats()));
     session.close()

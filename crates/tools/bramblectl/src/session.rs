@@ -93,7 +93,7 @@ impl Session {
     }
 
     /// Writes everything into the tree and flushes: the log is empty afterwards.
-    pub fn close(mut self) -> Result<()> {
+    pub fn settle(&mut self) {
         while self.store.read_only().is_none() {
             self.store.request_checkpoint();
             let mut idle = 0;
@@ -104,6 +104,11 @@ impl Session {
                 break;
             }
         }
+    }
+
+    /// Leaves the store in order.
+    pub fn close(mut self) -> Result<()> {
+        self.settle();
         self.tell_events();
         match self.store.read_only() {
             Some(why) => bail!("the datastore became read-only: {why}"),
@@ -129,6 +134,17 @@ impl Session {
         let id = self.volume(volume)?;
         let found = catalog.snapshot(id, snapshot);
         Ok(Target::Snapshot(found.with_context(|| format!("\"{volume}\" has no snapshot \"{snapshot}\""))?))
+    }
+
+    /// Blocks that only this target holds: what deleting it gives back.
+    pub fn exclusive(&mut self, target: Target) -> Result<u64> {
+        let (mut from, mut blocks) = (0, 0);
+        loop {
+            match self.change(|store| store.exclusive(target, from, &mut blocks))? {
+                Some(next) => from = next,
+                None => return Ok(blocks),
+            }
+        }
     }
 
     /// Size of a target in bytes.

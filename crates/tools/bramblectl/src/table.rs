@@ -28,6 +28,7 @@ fn length(file: &mut File) -> Result<u64> {
 pub fn open(path: &Path, write: bool) -> Result<FilePort> {
     let mut file =
         OpenOptions::new().read(true).write(write).open(path).with_context(|| path.display().to_string())?;
+    ensure_own_partition(path)?;
     let bytes = length(&mut file)?;
     let Ok(disk) =
         gpt::GptConfig::new().writable(false).logical_block_size(LogicalBlockSize::Lb512).open(path)
@@ -45,11 +46,32 @@ pub fn open(path: &Path, write: bool) -> Result<FilePort> {
     Ok(FilePort::new(file, start, len))
 }
 
-/// Whether something is there that a new store would destroy.
-pub fn is_occupied(path: &Path) -> bool {
-    let Ok(mut file) = File::open(path) else { return false };
-    let mut head = [0; 4096];
-    file.read_exact(&mut head).is_ok() && head.iter().any(|b| *b != 0)
+/// Whether nothing is at `start` (the first 64 KiB are zeroes) that a new store would destroy.
+pub fn is_blank(path: &Path, start: u64) -> Result<bool> {
+    let mut file = File::open(path)?;
+    file.seek(SeekFrom::Start(start))?;
+    let mut head = Vec::new();
+    file.take(64 << 10).read_to_end(&mut head)?;
+    Ok(head.iter().all(|b| *b == 0))
+}
+
+/// Refuses a partition of the kernel's (as /dev/sda2) that its table does not call ours.
+fn ensure_own_partition(path: &Path) -> Result<()> {
+    let Some(name) = path.canonicalize()?.file_name().map(std::ffi::OsStr::to_os_string) else {
+        return Ok(());
+    };
+    let system = Path::new("/sys/class/block").join(&name);
+    let Ok(number) = std::fs::read_to_string(system.join("partition")) else { return Ok(()) };
+    let disk = system.canonicalize()?;
+    let disk = disk.parent().and_then(Path::file_name).context("a partition without a disk")?;
+    let disk = Path::new("/dev").join(disk);
+    let table = gpt::GptConfig::new().writable(false).open(&disk);
+    let table = table.with_context(|| format!("{} has no GPT", disk.display()))?;
+    let number: u32 = number.trim().parse().context("a partition's number")?;
+    let ours = partition_type()?.guid;
+    let is_ours = table.partitions().get(&number).is_some_and(|p| p.part_type_guid.guid == ours);
+    ensure!(is_ours, "{} is a partition of another type; nothing was touched", path.display());
+    Ok(())
 }
 
 /// Makes a file of that size unless it is there, or a device.

@@ -3,27 +3,55 @@
 use super::disk::Page;
 use crate::wire::{get_u32, put_u32};
 use crate::{
-    BlockPort, Change, CheckOptions, Entry, Error, Io, IoDone, IoOp, Op, Options, PageBytes, Store, Target,
-    check, format, mount, run,
+    BlockPort, Change, CheckOptions, Entry, Error, Io, IoDone, IoFailed, IoOp, Op, Options, PageBytes, Store,
+    Target, check, format, mount, run,
 };
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::string::String;
 use std::vec::Vec;
 
-/// Blocks of the store.
-const BLOCKS: usize = 4096 + 100;
+/// Blocks of the fuzzer's store.
+const BLOCKS: u64 = 4096 + 100;
 
-/// A device in memory. A *trusting* one gives every page the same checksum, so that the fuzzer's changes are not all
-/// stopped at the door.
+/// A sparse device in memory that does what it is told. A *trusting* one gives every page the same checksum, so that
+/// the fuzzer's changes are not all stopped at the door.
+#[derive(Clone, Default)]
 pub struct MemoryPort {
-    pub pages: Vec<Page>,
+    pub pages: BTreeMap<u32, Page>,
+    pub blocks: u64,
     pub trusting: bool,
-    done: VecDeque<IoDone<Page>>,
+    /// Blocks that can't be read.
+    pub unreadable: BTreeSet<u32>,
+    pub fail_writes: bool,
+    pub fail_flushes: bool,
+    done: VecDeque<(u64, Vec<Page>, bool)>,
 }
 
 impl MemoryPort {
-    pub fn new(pages: Vec<Page>, trusting: bool) -> Self {
-        Self { pages, trusting, done: VecDeque::new() }
+    pub fn new(blocks: u64) -> Self {
+        Self { blocks, ..Self::default() }
+    }
+
+    /// An empty device for the fuzzer.
+    pub fn blank(trusting: bool) -> Self {
+        Self { trusting, ..Self::new(BLOCKS) }
+    }
+
+    fn perform(&mut self, io: &mut Io<Page>) -> bool {
+        let blocks = io.block..io.block + io.pages.len() as u32;
+        assert!(u64::from(blocks.end) <= self.blocks, "I/O beyond the end: {}", io.block);
+        match io.op {
+            IoOp::Flush => return !self.fail_flushes,
+            IoOp::Write if self.fail_writes => return false,
+            IoOp::Read if self.unreadable.range(blocks.clone()).next().is_some() => return false,
+            IoOp::Read => {
+                for (page, block) in io.pages.iter_mut().zip(blocks) {
+                    *page = self.pages.get(&block).cloned().unwrap_or_else(|| Page::new([0; 4096]));
+                }
+            }
+            IoOp::Write => self.pages.extend(blocks.zip(io.pages.iter().cloned())),
+        }
+        true
     }
 }
 
@@ -31,27 +59,22 @@ impl BlockPort for MemoryPort {
     type Page = Page;
 
     fn blocks(&self) -> u64 {
-        self.pages.len() as u64
+        self.blocks
     }
 
     fn allocate(&mut self) -> Option<Page> {
-        Some(self.pages[0].clone())
+        Some(Page::new([0xa5; 4096]))
     }
 
     fn submit(&mut self, mut io: Io<Page>) -> Result<(), Io<Page>> {
-        let first = io.block as usize;
-        for (i, page) in io.pages.iter_mut().enumerate() {
-            match io.op {
-                IoOp::Read => *page = self.pages[first + i].clone(),
-                _ => self.pages[first + i] = page.clone(),
-            }
-        }
-        self.done.push_back(IoDone { token: io.token, pages: io.pages, result: Ok(()) });
+        let good = self.perform(&mut io);
+        self.done.push_back((io.token, io.pages, good));
         Ok(())
     }
 
     fn complete(&mut self) -> Option<IoDone<Page>> {
-        self.done.pop_front()
+        let (token, pages, good) = self.done.pop_front()?;
+        Some(IoDone { token, pages, result: if good { Ok(()) } else { Err(IoFailed) } })
     }
 
     fn checksum(&self, page: &PageBytes) -> u32 {
@@ -59,21 +82,17 @@ impl BlockPort for MemoryPort {
     }
 }
 
-/// An empty device.
-pub fn blank() -> Vec<Page> {
-    std::vec![Page::new([0; 4096]); BLOCKS]
-}
-
 /// A store with something of everything, and a log that is not empty.
-pub fn populated(trusting: bool) -> Vec<Page> {
-    let mut port = MemoryPort::new(blank(), trusting);
+pub fn populated(trusting: bool) -> MemoryPort {
+    let mut port = MemoryPort::blank(trusting);
     run(format(&mut port, [7; 16])).expect("format");
     let mut store = run(mount(port, options())).ok().expect("mount");
-    let script = [0, 0, 9, 0, 40, 3, 0, 90, 200, 2, 4, 0, 0, 1, 77, 8, 0, 2, 4, 250, 6, 0, 3, 2, 0, 1, 9, 9, 2];
+    let script =
+        [0, 0, 9, 0, 40, 3, 0, 90, 200, 2, 4, 0, 0, 1, 77, 8, 0, 2, 4, 250, 6, 0, 3, 2, 0, 1, 9, 9, 2];
     use_store(&mut store, &script);
     super::run::settle(&mut store);
     use_store(&mut store, &[0, 0, 1, 1, 0, 2, 3, 4, 2]);
-    store.into_port().pages
+    store.into_port()
 }
 
 fn options() -> Options {
@@ -82,7 +101,7 @@ fn options() -> Options {
 
 /// Changes pages as the bytes say: block, offset, length, bytes, and again. Blocks that carry their own checksum get
 /// it right. Gives back what is left for operations.
-pub fn mutate<'a>(pages: &mut [Page], bytes: &'a [u8]) -> &'a [u8] {
+pub fn mutate<'a>(port: &mut MemoryPort, bytes: &'a [u8]) -> &'a [u8] {
     let mut rest = bytes;
     while let Some((head, tail)) = rest.split_first_chunk::<5>() {
         let [block, high, offset, page, len] = *head;
@@ -91,12 +110,11 @@ pub fn mutate<'a>(pages: &mut [Page], bytes: &'a [u8]) -> &'a [u8] {
             break;
         }
         // The beginning and the first blocks behind the log are where it hurts.
-        let block = usize::from(block) + [0, 1790, 2048, 2112][usize::from(high % 4)];
+        let block = u32::from(block) + [0, 1790, 2048, 2112][usize::from(high % 4)];
         let at = usize::from(offset) + usize::from(page % 16) * 256;
         let (patch, tail) = rest.split_at(usize::from(len).min(rest.len()));
         rest = tail;
-        let Some(target) = pages.get_mut(block) else { continue };
-        let bytes = target.as_mut();
+        let bytes = port.pages.entry(block).or_insert_with(|| Page::new([0; 4096])).as_mut();
         bytes.iter_mut().skip(at).zip(patch).for_each(|(byte, new)| *byte = *new);
         if [*b"BrDs", *b"BrRt", *b"BrGt", *b"BrBm", *b"BrLg"].contains(&get_u32(bytes, 0).to_le_bytes()) {
             put_u32(bytes, 4, 0);
@@ -107,9 +125,9 @@ pub fn mutate<'a>(pages: &mut [Page], bytes: &'a [u8]) -> &'a [u8] {
     rest
 }
 
-/// Mounts the pages and does what the bytes say; then the offline check looks at it. Nothing may panic or hang.
-pub fn mount_and_use(pages: Vec<Page>, trusting: bool, script: &[u8]) {
-    let mut port = match run(mount(MemoryPort::new(pages, trusting), options())) {
+/// Mounts the device and does what the bytes say; then the offline check looks at it. Nothing may panic or hang.
+pub fn mount_and_use(port: MemoryPort, script: &[u8]) {
+    let mut port = match run(mount(port, options())) {
         Ok(mut store) => {
             use_store(&mut store, script);
             store.into_port()
@@ -214,15 +232,15 @@ fn operate(store: &mut Store<MemoryPort>, [what, which, a, b]: [u8; 4]) -> Resul
 
 #[cfg(test)]
 mod tests {
-    use super::{blank, mount_and_use, mutate, populated};
+    use super::{MemoryPort, mount_and_use, mutate, populated};
 
     #[test]
     fn made_images_mount_and_work() {
         for trusting in [false, true] {
-            let mut pages = populated(trusting);
-            assert!(mutate(&mut pages, &[]).is_empty());
-            mount_and_use(pages, trusting, &[1, 0, 0, 200, 4, 0, 1, 0, 5, 0, 1, 0, 8, 0, 0, 0]);
+            let mut port = populated(trusting);
+            assert!(mutate(&mut port, &[]).is_empty());
+            mount_and_use(port, &[1, 0, 0, 200, 4, 0, 1, 0, 5, 0, 1, 0, 8, 0, 0, 0]);
         }
-        mount_and_use(blank(), true, &[]);
+        mount_and_use(MemoryPort::blank(true), &[]);
     }
 }

@@ -218,7 +218,7 @@ impl Bench<'_> {
             self.run(ours, work)
         };
         let path = folder.join("bramble-bench.thin.qcow2");
-        let mut theirs = |options: &[&str]| {
+        let theirs = |options: &[&str]| {
             let thin = QemuImg::create(path.clone(), "qcow2", options, self.options.size)?;
             thin.bench(work)
         };
@@ -254,17 +254,24 @@ impl Bench<'_> {
         let idle = ours.measure("bench", "idle", &[String::from("--count"), String::from("1000000")])?;
         let idle = number(&idle, "blocks_written") * 4096.0;
         self.rows.push(Row::lower("idle_bytes_written", "bytes", Some(0.0), idle));
-        let blocks = |what: &str, volume: &str| {
-            Ok::<_, anyhow::Error>(ours.measure(volume, what, &[String::from("--settled")])?)
-        };
+        let blocks = |what: &str, volume: &str| ours.measure(volume, what, &[String::from("--settled")]);
         let snapshot = blocks("snapshot", "bench")?;
-        self.rows.push(Row::lower("snapshot_blocks", "blocks", Some(20.0), number(&snapshot, "blocks_written")));
+        self.rows.push(Row::lower(
+            "snapshot_blocks",
+            "blocks",
+            Some(20.0),
+            number(&snapshot, "blocks_written"),
+        ));
         self.rows.push(Row::lower("snapshot", "ms", None, number(&snapshot, "seconds") * 1e3));
         let amid = [String::from("--snapshot-amid")];
         let work = self.scattered(true);
         let loaded = ours.measure("bench", "write", &[work.arguments(), amid.to_vec()].concat())?;
         let calm = per_second(&ours.measure("bench", "write", &work.arguments())?);
-        self.rows.push(Row::higher("snapshot_under_load", "of the speed without", per_second(&loaded) / calm));
+        self.rows.push(Row::higher(
+            "snapshot_under_load",
+            "of the speed without",
+            per_second(&loaded) / calm,
+        ));
         ours.run(&["volume", "ten", "10G"])?;
         let scattered = Work { count: 32768, ..self.scattered(true) };
         ours.measure("ten", "write", &scattered.arguments())?;
@@ -282,10 +289,19 @@ impl Bench<'_> {
             return Ok(());
         }
         let ours = Ours::create(&self.tool, folder.join("bramble-bench.store"), 256)?;
-        ours.measure("bench", "write", &Work { step: 4096, count: 65536, ..self.scattered(true) }.arguments())?;
+        ours.measure(
+            "bench",
+            "write",
+            &Work { step: 4096, count: 65536, ..self.scattered(true) }.arguments(),
+        )?;
         let count = |write: bool, count: u64, bytes: u64, step: u64| {
             let work = Work { write, count, bytes, step, flush_every: 0 };
-            peers::instructions(&ours.tool, &ours.store, if write { "write" } else { "read" }, &work.arguments())
+            peers::instructions(
+                &ours.tool,
+                &ours.store,
+                if write { "write" } else { "read" },
+                &work.arguments(),
+            )
         };
         let rows = [
             ("instructions_write_4k", true, 4096, SCATTER),

@@ -33,13 +33,22 @@ impl Row {
         (ours, theirs): (f64, f64),
     ) -> Self {
         let peer = Some((peer, ours, theirs));
-        Self { name: format!("{name}@{place}"), unit: "×", bramble: ours / theirs, target, lower: false, peer }
+        Self {
+            name: format!("{name}@{place}"),
+            unit: "×",
+            bramble: ours / theirs,
+            target,
+            lower: false,
+            peer,
+        }
     }
 
     fn misses(&self) -> bool {
-        self.target.is_some_and(|target| {
-            if self.lower { self.bramble > target } else { self.bramble < target }
-        })
+        self.target.is_some_and(
+            |target| {
+                if self.lower { self.bramble > target } else { self.bramble < target }
+            },
+        )
     }
 
     fn value(&self) -> serde_json::Value {

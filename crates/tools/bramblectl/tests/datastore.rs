@@ -1,0 +1,350 @@
+//! The tool as people use it: on files and cards, with qemu's tools where they are installed.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("bramblectl-test-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.join(name).display().to_string()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        std::fs::remove_dir_all(&self.0).ok();
+    }
+}
+
+fn tool(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bramblectl"));
+    command.arg("datastore").args(arguments).stdin(Stdio::null()).output().unwrap()
+}
+
+/// It succeeds; what it says.
+fn good(arguments: &[&str]) -> String {
+    let output = tool(arguments);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{arguments:?}: {text}{}", String::from_utf8_lossy(&output.stderr));
+    text
+}
+
+/// It fails; what it says.
+fn bad(arguments: &[&str]) -> String {
+    let output = tool(arguments);
+    let text = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8_lossy(&text).into_owned();
+    assert!(!output.status.success(), "{arguments:?} succeeded: {text}");
+    text
+}
+
+fn has(program: &str) -> bool {
+    let found = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    found.is_ok()
+}
+
+fn qemu_img(arguments: &[&str]) {
+    let status = Command::new("qemu-img").args(arguments).stdout(Stdio::null()).status().unwrap();
+    assert!(status.success(), "qemu-img {arguments:?}");
+}
+
+/// Bytes that do not repeat, with holes.
+fn image(path: &str, bytes: usize, seed: u64) {
+    let mut word = seed;
+    let mut out = vec![0u8; bytes];
+    for (i, chunk) in out.chunks_exact_mut(8).enumerate() {
+        word = word.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        if (i / 8192) % 3 != 1 {
+            chunk.copy_from_slice(&word.to_le_bytes());
+        }
+    }
+    std::fs::write(path, out).unwrap();
+}
+
+fn same(a: &str, b: &str) -> bool {
+    std::fs::read(a).unwrap() == std::fs::read(b).unwrap()
+}
+
+#[test]
+fn a_store_is_made_looked_at_and_not_made_twice() {
+    let folder = Folder::new("create");
+    let store = folder.path("store");
+    assert!(bad(&["create", &store, "--size", "63M"]).contains("at least 64 MiB"));
+    good(&["create", &store, "--size", "64M"]);
+    assert!(good(&["info", &store]).contains("64.0 MiB"));
+    assert!(good(&["check", &store]).contains("sound"));
+    assert!(bad(&["create", &store]).contains("not empty"));
+    good(&["create", &store, "--force"]);
+    let other = folder.path("other");
+    std::fs::write(&other, vec![1u8; 1 << 20]).unwrap();
+    assert!(bad(&["info", &other]).contains("not a Bramble datastore"));
+    good(&["volume", &store, "v", "10M"]);
+    good(&["grow", &store, "--size", "200M"]);
+    assert!(good(&["info", &store]).contains("200.0 MiB"));
+    assert!(good(&["ls", &store]).contains("10.0 MiB"));
+}
+
+#[test]
+fn a_card_gets_a_boot_partition_and_nothing_else_is_touched() {
+    let folder = Folder::new("card");
+    let (card, source, back) = (folder.path("card"), folder.path("in"), folder.path("out"));
+    good(&["create", &card, "--size", "512M", "--card", "--boot-size", "64M"]);
+    let table = gpt::GptConfig::new().writable(false).open(&card).unwrap();
+    let size = gpt::disk::LogicalBlockSize::Lb512;
+    let partitions: Vec<_> = table.partitions().values().cloned().collect();
+    assert_eq!(partitions.len(), 2);
+    let ours = partitions.iter().find(|p| p.name == "datastore").unwrap();
+    assert_eq!(ours.part_type_guid.guid.to_string().to_uppercase(), datastore::PARTITION_TYPE);
+    let (start, len) = (ours.bytes_start(size).unwrap() as usize, ours.bytes_len(size).unwrap() as usize);
+    assert_eq!(start % (4 << 20), 0, "erase blocks");
+    let boot = partitions.iter().find(|p| p.name == "boot").unwrap().bytes_start(size).unwrap();
+    if has("mcopy") {
+        image(&source, 100_000, 3);
+        let at = format!("{card}@@{boot}");
+        assert!(
+            Command::new("mcopy").args(["-i", &at, &source, "::kernel8.img"]).status().unwrap().success()
+        );
+        assert!(Command::new("mcopy").args(["-i", &at, "::kernel8.img", &back]).status().unwrap().success());
+        assert!(same(&source, &back));
+    }
+    let before = std::fs::read(&card).unwrap();
+    image(&source, 20 << 20, 4);
+    good(&["import", &card, &source, "disk", "--format", "raw"]);
+    good(&["snapshot", &card, "disk@one"]);
+    good(&["scrub", &card]);
+    let after = std::fs::read(&card).unwrap();
+    assert!(before[..start] == after[..start] && before[start + len..] == after[start + len..]);
+    assert!(before[start..start + len] != after[start..start + len]);
+    good(&["export", &card, "disk@one", &back, "--format", "raw"]);
+    assert!(same(&source, &back));
+}
+
+#[test]
+fn a_foreign_partition_is_never_opened() {
+    let folder = Folder::new("foreign");
+    let card = folder.path("card");
+    std::fs::File::create(&card).unwrap().set_len(256 << 20).unwrap();
+    let mut file = std::fs::OpenOptions::new().read(true).write(true).open(&card).unwrap();
+    gpt::mbr::ProtectiveMBR::with_lb_size((256 << 11) - 1).overwrite_lba0(&mut file).unwrap();
+    let mut table = gpt::GptConfig::new().writable(true).create_from_device(file, None).unwrap();
+    table.add_partition("linux", 128 << 20, gpt::partition_types::LINUX_FS, 0, None).unwrap();
+    table.write().unwrap();
+    let before = std::fs::read(&card).unwrap();
+    for command in
+        [["create", &card].as_slice(), &["create", &card, "--force"], &["volume", &card, "v", "1M"]]
+    {
+        assert!(bad(command).contains("no datastore partition; nothing was touched"));
+    }
+    assert!(bad(&["create", &card, "--card"]).contains("not empty"));
+    assert!(before == std::fs::read(&card).unwrap());
+}
+
+#[test]
+fn images_come_in_and_go_out_in_each_format() {
+    if !has("qemu-img") {
+        return eprintln!("skipped: no qemu-img");
+    }
+    let folder = Folder::new("formats");
+    let (store, raw) = (folder.path("store"), folder.path("raw"));
+    good(&["create", &store, "--size", "256M"]);
+    image(&raw, 12 << 20, 5);
+    let formats = [
+        ("qcow2", "qcow2", "compat=1.1"),
+        ("vmdk", "vmdk", "subformat=monolithicSparse"),
+        ("vmdk-stream", "vmdk", "subformat=streamOptimized"),
+    ];
+    for (name, kind, options) in formats {
+        let (source, back) = (folder.path(&format!("{name}.in")), folder.path(&format!("{name}.out")));
+        qemu_img(&["convert", "-O", kind, "-o", options, &raw, &source]);
+        good(&["import", &store, &source, name, "--format", kind]);
+        good(&["export", &store, name, &back, "--format", name]);
+        qemu_img(&["compare", "-f", "raw", "-F", kind, &raw, &back]);
+        let head = std::fs::read(&back).unwrap();
+        assert_eq!(head.windows(15).take(2048).any(|w| w == b"streamOptimized"), name == "vmdk-stream");
+    }
+    good(&["check", &store, "--data"]);
+}
+
+#[test]
+fn snapshots_clones_and_streams() {
+    let folder = Folder::new("streams");
+    let (a, b) = (folder.path("a"), folder.path("b"));
+    let (one, two, out) = (folder.path("one"), folder.path("two"), folder.path("out"));
+    for store in [&a, &b] {
+        good(&["create", store, "--size", "128M"]);
+    }
+    image(&one, 8 << 20, 6);
+    image(&two, 8 << 20, 7);
+    good(&["import", &a, &one, "v", "--format", "raw"]);
+    good(&["snapshot", &a, "v@1"]);
+    let (full, step) = (folder.path("full"), folder.path("step"));
+    good(&["send", &a, "v@1", "-o", &full]);
+    good(&["receive", &b, "v@1", "-i", &full]);
+    good(&["export", &b, "v@1", &out]);
+    assert!(same(&one, &out));
+    // A change of 64 KiB.
+    if has("qemu-io") {
+        let socket = folder.path("nbd");
+        let mut server = serve(&a, "v", &socket);
+        qemu_io(&socket, &["write -P 0x41 1M 64k", "flush"]);
+        assert!(server.wait().unwrap().success());
+    }
+    good(&["snapshot", &a, "v@2"]);
+    good(&["send", &a, "v@2", "--base", "v@1", "-o", &step]);
+    let size = std::fs::metadata(&step).unwrap().len();
+    assert!(size < 80 << 10, "{size} bytes for a change of 64 KiB");
+    let mut damaged = std::fs::read(&step).unwrap();
+    let at = damaged.len() / 2;
+    damaged[at] ^= 1;
+    let broken = folder.path("broken");
+    std::fs::write(&broken, damaged).unwrap();
+    if size > 200 {
+        assert!(bad(&["receive", &b, "v@2", "-i", &broken]).contains("no snapshot was made"));
+    }
+    good(&["receive", &b, "v@2", "-i", &step]);
+    let back = folder.path("back");
+    good(&["export", &a, "v@2", &out]);
+    good(&["export", &b, "v@2", &back]);
+    assert!(same(&out, &back));
+    good(&["clone", &b, "v@1", "w"]);
+    good(&["revert", &b, "v@1"]);
+    for name in ["v", "w"] {
+        good(&["export", &b, name, &out]);
+        assert!(same(&one, &out), "{name}");
+    }
+    good(&["delete", &b, "v@1"]);
+    good(&["delete", &b, "v"]);
+    assert!(good(&["check", &b, "--data"]).contains("sound"));
+    let lines = good(&["ls", &b]);
+    assert!(lines.contains("(deleted)@2") && lines.contains("exclusive"), "{lines}");
+}
+
+fn serve(store: &str, name: &str, at: &str) -> std::process::Child {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bramblectl"));
+    command.args(["datastore", "mount", store, name, at, "--once"]).stdout(Stdio::null());
+    let server = command.spawn().unwrap();
+    while !Path::new(at).exists() {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    server
+}
+
+fn qemu_io(socket: &str, commands: &[&str]) {
+    let mut command = Command::new("qemu-io");
+    command.args(["-f", "raw"]);
+    for one in commands {
+        command.args(["-c", one]);
+    }
+    let output = command.arg(format!("nbd+unix:///?socket={socket}")).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success() && !text.contains("failed"), "{text}");
+}
+
+#[test]
+fn a_volume_is_served_by_nbd() {
+    if !has("qemu-io") {
+        return eprintln!("skipped: no qemu-io");
+    }
+    let folder = Folder::new("nbd");
+    let (store, socket, out) = (folder.path("store"), folder.path("nbd"), folder.path("out"));
+    good(&["create", &store, "--size", "128M"]);
+    good(&["volume", &store, "v", "32M"]);
+    let mut server = serve(&store, "v", &socket);
+    qemu_io(
+        &socket,
+        &["write -P 0x11 0 8M", "write -f -P 0x22 3584 1024", "write -z 4M 1M", "discard 6M 1M", "flush"],
+    );
+    assert!(server.wait().unwrap().success());
+    good(&["snapshot", &store, "v@s"]);
+    let mut server = serve(&store, "v@s", &socket);
+    qemu_io(
+        &socket,
+        &[
+            "read -P 0x11 0 3584",
+            "read -P 0x22 3584 1024",
+            "read -P 0 4M 1M",
+            "read -P 0 6M 1M",
+            "read -P 0 8M 24M",
+        ],
+    );
+    assert!(server.wait().unwrap().success());
+    good(&["export", &store, "v@s", &out]);
+    assert_eq!(std::fs::read(&out).unwrap()[3584..4608], [0x22; 1024]);
+}
+
+#[test]
+fn objects_are_bytes_with_a_name() {
+    let folder = Folder::new("objects");
+    let (store, one, two) = (folder.path("store"), folder.path("one"), folder.path("two"));
+    let out = folder.path("out");
+    good(&["create", &store, "--size", "64M"]);
+    image(&one, 300_000, 8);
+    std::fs::write(&two, b"memory = 512\n").unwrap();
+    good(&["import", &store, &one, "object:firmware"]);
+    good(&["import", &store, &two, "object:config"]);
+    good(&["export", &store, "object:config", &out]);
+    assert_eq!(std::fs::read(&out).unwrap(), b"memory = 512\n");
+    good(&["import", &store, &one, "object:config"]);
+    good(&["export", &store, "object:config", &out]);
+    assert!(same(&one, &out), "replaced");
+    objects_as_files(&folder, &store, &one);
+    good(&["delete", &store, "object:config"]);
+    assert!(bad(&["export", &store, "object:config", &out]).contains("no object"));
+}
+
+fn objects_as_files(folder: &Folder, store: &str, expected: &str) {
+    let mounted = folder.path("mounted");
+    std::fs::create_dir(&mounted).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bramblectl"));
+    command.args(["datastore", "mount", store, "object:", &mounted]).stderr(Stdio::null());
+    let mut server = command.spawn().unwrap();
+    let file = Path::new(&mounted).join("firmware");
+    while !file.exists() {
+        if let Some(status) = server.try_wait().unwrap() {
+            assert!(!status.success());
+            return eprintln!("skipped: no FUSE here");
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let mut names: Vec<_> =
+        std::fs::read_dir(&mounted).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    let whole = std::fs::read(&file).unwrap() == std::fs::read(expected).unwrap();
+    let unmounted = Command::new("umount").arg(&mounted).status().unwrap().success();
+    assert_eq!(names, ["config", "firmware"]);
+    assert!(whole && unmounted);
+    server.wait().unwrap();
+}
+
+#[test]
+fn check_says_what_is_wrong_and_scrub_repairs_what_has_a_copy() {
+    let folder = Folder::new("check");
+    let (store, source) = (folder.path("store"), folder.path("in"));
+    good(&["create", &store, "--size", "64M"]);
+    image(&source, 4 << 20, 9);
+    good(&["import", &store, &source, "v", "--format", "raw"]);
+    // The second superblock, and a block of data.
+    let mut bytes = std::fs::read(&store).unwrap();
+    bytes[2047 * 4096 + 50] ^= 1;
+    let content = std::fs::read(&source).unwrap();
+    let at = bytes.windows(64).position(|w| w == &content[..64]).unwrap();
+    bytes[at] ^= 1;
+    std::fs::write(&store, &bytes).unwrap();
+    let text = bad(&["check", &store, "--data"]);
+    assert!(text.contains("the superblock in block 2047 is damaged; its twin is good"), "{text}");
+    assert!(text.contains(&format!("block {} is corrupt: 4 KiB of data at 0 KiB", at / 4096)), "{text}");
+    assert!(text.contains("2 findings"), "{text}");
+    let text = bad(&["scrub", &store]);
+    assert!(text.contains("1 damaged copies were written anew"), "{text}");
+    let text = bad(&["check", &store, "--data"]);
+    assert!(!text.contains("superblock") && text.contains("1 findings"), "{text}");
+    assert!(bad(&["export", &store, "v", &folder.path("out"), "--format", "raw"]).contains("is corrupt"));
+}
