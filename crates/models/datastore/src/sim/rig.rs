@@ -84,6 +84,14 @@ impl BlockPort for MemoryPort {
 
 /// A store with something of everything, and a log that is not empty.
 pub fn populated(trusting: bool) -> MemoryPort {
+    // Made once: a fuzzer asks for it very often.
+    std::thread_local! {
+        static MADE: [MemoryPort; 2] = [populate(false), populate(true)];
+    }
+    MADE.with(|made| made[usize::from(trusting)].clone())
+}
+
+fn populate(trusting: bool) -> MemoryPort {
     let mut port = MemoryPort::blank(trusting);
     run(format(&mut port, [7; 16])).expect("format");
     let mut store = run(mount(port, options())).ok().expect("mount");

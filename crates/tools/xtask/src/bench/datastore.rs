@@ -247,6 +247,8 @@ impl Bench<'_> {
         let journal = Work { count: 16384, flush_every: 1, ..self.sequential(true, 4096) };
         let figures = settled(journal)?;
         self.rows.push(Row::lower("write_amp_flush1", "bytes/byte", Some(2.2), amp(&figures)));
+        // Without the end, where the tool leaves nothing in the log.
+        let figures = ours.measure("bench", "write", &journal.arguments())?;
         let flushes = number(&figures, "flushes_below") / number(&figures, "flushes_above");
         self.rows.push(Row::lower("device_flushes_per_flush", "flushes", Some(1.0), flushes));
         let all_over = settled(Work { count: 16384, flush_every: 1, ..self.scattered(true) })?;
