@@ -194,7 +194,7 @@ fn snapshots_clones_and_streams() {
     if has("qemu-io") {
         let socket = folder.path("nbd");
         let mut server = serve(&a, "v", &socket);
-        qemu_io(&socket, &["write -P 0x41 1M 64k", "flush"]);
+        qemu_io(&socket, &[], &["write -P 0x41 1M 64k", "flush"]);
         assert!(server.wait().unwrap().success());
     }
     good(&["snapshot", &a, "v@2"]);
@@ -237,9 +237,9 @@ fn serve(store: &str, name: &str, at: &str) -> std::process::Child {
     server
 }
 
-fn qemu_io(socket: &str, commands: &[&str]) {
+fn qemu_io(socket: &str, mode: &[&str], commands: &[&str]) {
     let mut command = Command::new("qemu-io");
-    command.args(["-f", "raw"]);
+    command.args(["-f", "raw"]).args(mode);
     for one in commands {
         command.args(["-c", one]);
     }
@@ -260,6 +260,7 @@ fn a_volume_is_served_by_nbd() {
     let mut server = serve(&store, "v", &socket);
     qemu_io(
         &socket,
+        &[],
         &["write -P 0x11 0 8M", "write -f -P 0x22 3584 1024", "write -z 4M 1M", "discard 6M 1M", "flush"],
     );
     assert!(server.wait().unwrap().success());
@@ -267,6 +268,7 @@ fn a_volume_is_served_by_nbd() {
     let mut server = serve(&store, "v@s", &socket);
     qemu_io(
         &socket,
+        &["-r"],
         &[
             "read -P 0x11 0 3584",
             "read -P 0x22 3584 1024",

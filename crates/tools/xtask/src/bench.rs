@@ -23,7 +23,7 @@ use system::{Artifacts, Board, MachineConfig};
 /// What to measure.
 #[derive(Args, Clone)]
 pub struct BenchOptions {
-    /// What is measured: Bramble as a whole, or the Pi's drivers.
+    /// What is measured.
     #[arg(value_enum, default_value_t = Subject::Bramble)]
     subject: Subject,
     /// Leave the peers out.
