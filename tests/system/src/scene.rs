@@ -4,9 +4,14 @@ use crate::archive::{host_disk, image_disk, nic, vm};
 use crate::machine::HostDisk;
 use crate::{ArchiveBuilder, Artifacts, Board, Machine, MachineConfig, console, tree};
 use anyhow::{Context, Result};
-use api::host::{ConsoleMode, Vm};
+use api::host::{ConsoleMode, Disk, Vm};
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
 use std::time::Duration;
 
 /// Tells a hung guest from a slow machine; nothing is asserted about time.
@@ -80,20 +85,58 @@ impl Scene {
         self.vm(guest, &[("test-guest", path)])
     }
 
-    /// A VM with the small Debian guest: log in as root.
+    /// A VM with the small Debian guest: log in as root. Its address comes from the uplink's server, or is
+    /// 10.9.0.1, 10.9.0.2… where there is none.
     pub fn small(self, name: &str) -> Result<Self> {
+        self.small_with(name, Vec::new())
+    }
+
+    /// The same with disks.
+    pub fn small_with(self, name: &str, disks: Vec<Disk>) -> Result<Self> {
         let mut guest = vm(name, 2, 256);
         guest.boot.kernel = Some(String::from("cloud-kernel"));
         guest.boot.initrd = Some(String::from("small-initrd"));
-        guest.boot.command_line = Some(format!("console=ttyAMA0 hostname={name}"));
+        let mut command_line = format!("console=ttyAMA0 hostname={name}");
+        if !self.config.uplink {
+            command_line.push_str(&format!(" address=10.9.0.{}/24", self.archive.document.vms.len() + 1));
+        }
+        guest.boot.command_line = Some(command_line);
         guest.nics.push(nic());
+        guest.disks = disks;
         let files = ["cloud-kernel", "small-initrd"].map(|file| (file, self.at.guest(file)));
         self.vm(guest, &files)
     }
 
+    /// A VM that starts with firmware, from a file of the guests: `edk2.fd` or `u-boot.bin`.
+    pub fn firmware(self, name: &str, file: &str, memory_mib: u32, disks: Vec<Disk>) -> Result<Self> {
+        let mut guest = vm(name, 2, memory_mib);
+        guest.boot.firmware = Some(file.to_owned());
+        guest.disks = disks;
+        let path = self.at.guest(file);
+        self.vm(guest, &[(file, path)])
+    }
+
+    /// A disk of the host from a file of the guests, whose writes are forgotten; on a board without disks, the same
+    /// in RAM.
+    pub fn disk_of(&mut self, file: &str, read_only: bool) -> Result<Disk> {
+        let path = self.at.guest(file);
+        if self.config.board.has_virtio() {
+            self.config.disks.push(HostDisk { path, serial: file.to_owned(), snapshot: true });
+            return Ok(Disk { read_only, ..host_disk(file) });
+        }
+        self.archive.file(file, &path)?;
+        Ok(image_disk(file, read_only))
+    }
+
+    /// A file of this scene's own.
+    pub fn file(&self, name: &str) -> Result<PathBuf> {
+        fs::create_dir_all(self.at.run())?;
+        Ok(self.at.run().join(format!("{}-{name}", self.name)))
+    }
+
     /// A VM with a whole Debian, its disk the host's where the board has one, else in RAM: log in as root.
     pub fn debian(mut self, name: &str) -> Result<Self> {
-        let mut guest = vm(name, 2, 512);
+        let mut guest = vm(name, 2, if self.config.board.has_virtio() { 512 } else { 256 });
         guest.boot.kernel = Some(String::from("debian-kernel"));
         guest.boot.initrd = Some(String::from("debian-initrd"));
         guest.boot.command_line = Some(format!("console=ttyAMA0 root=/dev/vda systemd.hostname={name}"));
@@ -151,6 +194,48 @@ pub fn log_in(machine: &mut Machine, guest: &str) -> Result<()> {
     machine.expect("#", ANSWER).context("no shell after the login")?;
     // Answers must not be mistaken for the echo of questions.
     shell(machine, "stty -echo")?;
+    Ok(())
+}
+
+/// Goes back to a guest that has a shell; what its ring repeats is past.
+pub fn turn_to(machine: &mut Machine, guest: &str) -> Result<()> {
+    static TURN: AtomicU32 = AtomicU32::new(1000);
+    console::select(machine, guest)?;
+    let turn = TURN.fetch_add(1, Ordering::Relaxed);
+    machine.send(&format!("echo turn-$(({turn} + 1000))-\r"))?;
+    machine.expect(&format!("turn-{}-", turn + 1000), ANSWER)?;
+    Ok(())
+}
+
+/// A server on this machine's loopback that gives one line back, reversed, and ends; its port.
+pub fn answer_once() -> Result<u16> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let port = listener.local_addr()?.port();
+    // Whoever connects sees a failure as an answer that does not come.
+    thread::spawn(move || -> Result<()> {
+        let (mut stream, _) = listener.accept()?;
+        let mut line = String::new();
+        BufReader::new(stream.try_clone()?).read_line(&mut line)?;
+        let reversed: String = line.trim().chars().rev().collect();
+        stream.write_all(format!("{reversed}\n").as_bytes())?;
+        Ok(())
+    });
+    Ok(port)
+}
+
+/// The address that the selected guest's card has got.
+pub fn address(machine: &mut Machine) -> Result<Ipv4Addr> {
+    let ask = "while ! ip -4 -o addr show scope global | grep -q inet; do sleep 0.2; done; \
+               ip -4 -o addr show scope global | tr -s ' ' | cut -d' ' -f4";
+    let said = shell(machine, ask)?;
+    let address = said.lines().find_map(|line| line.trim().split_once('/')?.0.parse().ok());
+    address.with_context(|| format!("no address in {said:?}"))
+}
+
+/// Copies a file, leaving holes where it has them.
+pub fn copy_sparse(from: &Path, to: &Path) -> Result<()> {
+    let copy = Command::new("cp").args(["--sparse=always", "--reflink=auto"]).arg(from).arg(to).status()?;
+    anyhow::ensure!(copy.success(), "can't copy {}", from.display());
     Ok(())
 }
 

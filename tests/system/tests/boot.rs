@@ -1,8 +1,8 @@
 //! The image boots its guests on every board.
 
 use anyhow::{Result, ensure};
-use system::Board;
-use system::scene::{ANSWER, BOOT, Scene, log_in, on, shell};
+use system::scene::{ANSWER, BOOT, Scene, address, answer_once, log_in, on, shell, turn_to};
+use system::{Board, Machine, console};
 
 /// A test guest on its own: the first instruction, the console, power-off.
 fn hello(scene: Scene) -> Result<()> {
@@ -48,14 +48,62 @@ fn hello_on_max() -> Result<()> {
     hello(on(Board::VirtGicv3, "max").cpu("max"))
 }
 
-/// Debian's cloud kernel, unmodified, to a login that computes.
+/// 64 guests with two vCPUs each on 128 PEs: every PE has one.
+#[test]
+fn sixty_four_guests_on_128_pes() -> Result<()> {
+    let mut scene = on(Board::VirtGicv3, "many").cpus(128).memory_mib(6144);
+    for number in 0..64 {
+        scene = scene.test_guest(&format!("vm-{number}"), 2, "smp")?;
+    }
+    let mut machine = scene.start()?;
+    machine.expect("128 of 128 PEs run", BOOT)?;
+    let said = machine.expect("host: all VMs are off", BOOT)?;
+    ensure!(said.contains("every PE has entered a guest: 128"), "not every PE has entered a guest");
+    let passed =
+        said.lines().filter(|line| line.contains("TESTS DONE") && line.contains(" 0 failed")).count();
+    ensure!(passed == 64, "{passed} of 64 guests passed");
+    Ok(())
+}
+
+/// Debian's cloud kernel, unmodified, to a login that computes, on both of its terminals; the two guests reach each
+/// other, and where there is an uplink a server on this machine's loopback.
 fn small(board: Board) -> Result<()> {
-    let mut machine = on(board, "small").menu().small("one")?.small("two")?.start()?;
+    let mut scene = on(board, "small").menu();
+    scene.config.uplink = board.has_virtio();
+    let mut machine = scene.small("one")?.small("two")?.start()?;
     for guest in ["one", "two"] {
         log_in(&mut machine, guest)?;
         let said = shell(&mut machine, "echo $(hostname) has $(nproc) and $((6 * 7))")?;
         ensure!(said.contains(&format!("{guest} has 2 and 42")), "{guest} says {said}");
     }
+    let two = address(&mut machine)?;
+    if board.has_virtio() {
+        let port = answer_once()?;
+        let said = shell(&mut machine, &format!("echo question | nc 10.0.2.2 {port}"))?;
+        ensure!(said.contains("noitseuq"), "the server says {said}");
+    }
+    log_in(&mut machine, "one/hvc0")?;
+    let said = shell(&mut machine, &format!("ping -c 2 {two} && tty"))?;
+    ensure!(said.contains("2 packets received") && said.contains("/dev/hvc0"), "{said}");
+    one_starts_anew_and_the_other_stays(&mut machine)
+}
+
+/// A guest that restarts, and one that turns itself off, leave the other alone.
+fn one_starts_anew_and_the_other_stays(machine: &mut Machine) -> Result<()> {
+    turn_to(machine, "two")?;
+    shell(machine, "touch /tmp/still-here")?;
+    turn_to(machine, "one")?;
+    machine.send("reboot -f\r")?;
+    // Not the one that the ring repeats: the line shows `one` all along.
+    machine.expect("Booting Linux on physical CPU", BOOT)?;
+    machine.expect("login:", BOOT)?;
+    machine.send("root\r")?;
+    machine.expect("#", ANSWER)?;
+    machine.send("poweroff -f\r")?;
+    console::select(machine, "host log")?;
+    machine.expect("one: off", ANSWER)?;
+    turn_to(machine, "two")?;
+    shell(machine, "ls /tmp/still-here")?;
     Ok(())
 }
 

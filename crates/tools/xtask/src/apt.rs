@@ -49,7 +49,8 @@ impl Arm64 {
     fn sources(&self) -> Result<String> {
         let mut text = String::new();
         for source in machine_sources(&self.suite)? {
-            text.push_str(&source.with_architecture("arm64").text());
+            // A Pi's firmware is all that we take of the latter, and only for `./bramble pi`.
+            text.push_str(&source.with_architecture("arm64").with_component("non-free-firmware").text());
         }
         if text.is_empty() {
             bail!("apt has no source with the suite {}: guests can't be made", self.suite);
@@ -100,6 +101,19 @@ impl Arm64 {
         match files.iter().find(|file| !file.is_file()) {
             Some(missing) => bail!("apt did not bring {}", missing.display()),
             None => Ok(files),
+        }
+    }
+
+    /// The bytes of one file of a package, straight from the package.
+    pub fn file_of(&self, package: &str, path: &str) -> Result<Vec<u8>> {
+        let folder = self.unpacked(package)?;
+        let name = folder.file_name().context("a package without a name")?.to_string_lossy().into_owned();
+        let deb = self.folder.join("archives").join(name + ".deb");
+        let script = "dpkg-deb --fsys-tarfile \"$1\" | tar -xO \"./$2\"";
+        let output = command("sh", ["-c", script, "sh"]).arg(&deb).arg(path).output()?;
+        match output.stdout {
+            bytes if output.status.success() && !bytes.is_empty() => Ok(bytes),
+            _ => bail!("{} has no {path}", deb.display()),
         }
     }
 

@@ -73,6 +73,23 @@ impl<'a> Guests<'a> {
         self.file("installed.img", |to| firmware::make_installed_disk(&self.packages, &kernel, &root, to))
     }
 
+    /// Where the kernel called `name` in boot archives comes from: the package and its file's bytes.
+    pub fn origin(&self, name: &str) -> Result<Option<(String, Vec<u8>)>> {
+        let meta = match name {
+            "cloud-kernel" => "linux-image-cloud-arm64",
+            "debian-kernel" => "linux-image-arm64",
+            _ => return Ok(None),
+        };
+        let kernel = kernel::Kernel::of(&self.packages, meta)?;
+        let (package, bytes) = kernel.packaged_image(&self.packages)?;
+        Ok(Some((package.to_owned(), bytes)))
+    }
+
+    /// The Pi's boot firmware, which is not ours to give: Debian's package of it, unpacked.
+    pub fn pi_firmware(&self) -> Result<PathBuf> {
+        Ok(self.packages.unpacked("raspi-firmware")?.join("usr/lib/raspi-firmware"))
+    }
+
     /// The suite's Xen.
     pub fn xen(&self) -> Result<PathBuf> {
         self.file("xen", |to| peers::copy_xen(&self.packages, to))?;
@@ -91,7 +108,7 @@ impl<'a> Guests<'a> {
     /// Adds a small guest to `archive`.
     pub fn add_small(&self, archive: &mut ArchiveBuilder, name: &str) -> Result<()> {
         self.small()?;
-        let mut small = vm(name, 2, 256);
+        let mut small = vm(name, 2, 128);
         small.boot = self.boot(archive, "cloud-kernel", "small-initrd")?;
         small.boot.command_line = Some(format!("console=ttyAMA0 hostname={name}"));
         small.nics.push(nic());
@@ -108,7 +125,8 @@ impl<'a> Guests<'a> {
         in_ram: bool,
     ) -> Result<Option<HostDisk>> {
         self.debian()?;
-        let mut debian = vm(name, 2, 512);
+        // QEMU's tree of a Pi names the RAM below 1 GiB only, 960 MiB, and half of that is the disk then.
+        let mut debian = vm(name, 2, if in_ram { 256 } else { 512 });
         debian.boot = self.boot(archive, "debian-kernel", "debian-initrd")?;
         debian.boot.command_line = Some(format!("console=ttyAMA0 root=/dev/vda systemd.hostname={name}"));
         let root = self.at.guest("debian-root.img");
@@ -133,8 +151,9 @@ impl<'a> Guests<'a> {
     }
 
     /// The device tree of a Pi 4, as Debian's kernel package has it.
-    pub fn pi4_tree(&self) -> Result<()> {
+    pub fn pi4_tree(&self) -> Result<PathBuf> {
         let kernel = kernel::Kernel::of(&self.packages, "linux-image-arm64")?;
-        self.file("bcm2711-rpi-4-b.dtb", |to| kernel.copy_tree("broadcom/bcm2711-rpi-4-b.dtb", to))
+        self.file("bcm2711-rpi-4-b.dtb", |to| kernel.copy_tree("broadcom/bcm2711-rpi-4-b.dtb", to))?;
+        Ok(self.at.pi4_tree())
     }
 }

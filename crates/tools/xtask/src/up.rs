@@ -9,7 +9,7 @@ pub use attach::attach;
 use crate::cli::UpOptions;
 use crate::guests::Guests;
 use crate::run::step;
-use crate::{build, install};
+use crate::{build, install, pi};
 use anyhow::{Context, Result};
 use std::fs;
 use std::path::PathBuf;
@@ -32,13 +32,21 @@ pub fn up(at: &Artifacts, options: &UpOptions) -> Result<ExitCode> {
     config.append.clone_from(&options.append);
     config.disks = disks;
     config.uplink = board.has_virtio();
-    config.archive = Some(write_archive(at, &archive, "up")?);
     if board == Board::Raspi4b {
-        guests.pi4_tree()?;
-        config.tree = Some(at.pi4_tree());
+        // From the very files that go on a Pi's card.
+        let folder = at.run().join("pi-card");
+        config.tree = Some(pi::write_card(&guests, &image, &archive, &folder)?);
+        config.image = folder.join("kernel8.img");
+        config.archive = Some(folder.join("boot.cpio"));
         system::scene::seed(&mut config)?;
+    } else {
+        config.archive = Some(write_archive(at, &archive, "up")?);
     }
-    if options.check { check::check(&config, &archive, options.json) } else { line::serve(at, &config) }
+    if options.check {
+        check::check(&config, &archive, &guests, options.json)
+    } else {
+        line::serve(at, &config)
+    }
 }
 
 /// The VMs of `--vm`, else two Debian guests. In QEMU a Pi has no disk but its RAM, which is enough for one of them

@@ -37,6 +37,16 @@ impl Source {
         self
     }
 
+    /// The same with one more component of Debian's, where this is Debian's.
+    pub fn with_component(mut self, component: &str) -> Self {
+        let present = self.get("Components").unwrap_or_default().to_owned();
+        let has = |name: &str| present.split_whitespace().any(|word| word == name);
+        if has("main") && !has(component) {
+            self.set("Components", &format!("{present} {component}"));
+        }
+        self
+    }
+
     /// As a stanza of a `.sources` file.
     pub fn text(&self) -> String {
         let mut text = String::new();

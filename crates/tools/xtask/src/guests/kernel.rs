@@ -11,6 +11,7 @@ use std::process::{Command, Stdio};
 /// An unpacked kernel package.
 pub struct Kernel {
     folder: PathBuf,
+    package: String,
     release: String,
 }
 
@@ -20,7 +21,7 @@ impl Kernel {
         let package = packages.stands_for(meta)?;
         let release = package.trim_start_matches("linux-image-").to_owned();
         let folder = packages.unpacked(&package)?;
-        let kernel = Self { folder, release };
+        let kernel = Self { folder, package, release };
         if !kernel.modules().join("modules.dep").is_file() {
             kernel.index_modules()?;
         }
@@ -47,6 +48,12 @@ impl Kernel {
         let image = self.folder.join("boot").join(format!("vmlinuz-{}", self.release));
         fs::copy(&image, to).with_context(|| format!("no {}", image.display()))?;
         Ok(())
+    }
+
+    /// The package's name, and its image's bytes as they are in the package.
+    pub fn packaged_image(&self, packages: &Arm64) -> Result<(&str, Vec<u8>)> {
+        let bytes = packages.file_of(&self.package, &format!("boot/vmlinuz-{}", self.release))?;
+        Ok((&self.package, bytes))
     }
 
     /// Copies a device tree.

@@ -1,63 +1,100 @@
 //! `./bramble up --check`: what a person would try first, done by a program.
 //!
-//! Each guest is chosen on the console's menu, must show a login prompt, and computes something that only a running
-//! shell can know.
+//! Each guest is chosen on the console's menu, must show a login prompt on its PL011 and on its virtio console, and
+//! computes on each something that only a running shell can know. The kernels are compared with Debian's packages.
 
-use crate::run::seconds;
+use crate::guests::Guests;
+use crate::run::{seconds, step};
 use anyhow::{Context, Result};
-use api::host::Vm;
 use serde_json::json;
 use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
-use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use system::{ArchiveBuilder, Machine, MachineConfig, console};
 
 /// A hung guest is told from a slow machine by this.
-const BOOT: Duration = Duration::from_secs(300);
-const ANSWER: Duration = Duration::from_secs(60);
+const BOOT: Duration = Duration::from_secs(600);
+const ANSWER: Duration = Duration::from_secs(120);
+
+/// The kernels of an archive: their sums, and whether their packages have the same.
+type Kernels = BTreeMap<String, (String, Result<String>)>;
 
 /// Boots, checks every guest, and ends the machine.
-pub fn check(config: &MachineConfig, archive: &ArchiveBuilder, as_json: bool) -> Result<ExitCode> {
+pub fn check(
+    config: &MachineConfig,
+    archive: &ArchiveBuilder,
+    guests: &Guests<'_>,
+    as_json: bool,
+) -> Result<ExitCode> {
+    let kernels = step("compare the kernels with Debian's packages", || kernels(archive, guests))?;
     let start = Instant::now();
+    eprintln!("bramble: booting {} with {} PEs, {} MiB", config.board, config.cpus, config.memory_mib);
     let mut machine = Machine::start(config)?;
-    let mut seen = Vec::new();
+    let mut report = Report { start, as_json, failed: 0, lines: Vec::new() };
     for vm in &archive.document.vms {
-        let outcome = check_guest(&mut machine, vm);
-        let ok = outcome.is_ok();
-        let text = match &outcome {
-            Ok(answer) => format!("login prompt, and the answer {answer}"),
-            Err(error) => format!("FAILED: {error:#}"),
-        };
-        let (file, sum) = kernel_sum(archive, vm)?;
-        if !as_json {
-            println!("{}: {text} ({} after the start)", vm.name, seconds(start.elapsed()));
-            println!("{}: SHA-256 of {file}: {sum}", vm.name);
+        let kernel = vm.boot.kernel.as_ref().or(vm.boot.firmware.as_ref());
+        if let Some((name, (sum, origin))) = kernel.and_then(|name| kernels.get_key_value(name)) {
+            let ok = origin.is_ok();
+            let origin = origin.as_ref().map_or_else(|error| format!("FAILED: {error:#}"), Clone::clone);
+            report.line(&vm.name, ok, &format!("SHA-256 of {name} {sum}, {origin}"));
         }
-        seen.push(json!({ "vm": vm.name, "ok": ok, "seen": text, "boots": file, "sha256": sum }));
+        for stream in [vm.name.clone(), format!("{}/hvc0", vm.name)] {
+            match check_stream(&mut machine, &stream) {
+                Ok(seen) => report.line(&stream, true, &seen),
+                Err(error) => report.line(&stream, false, &format!("FAILED: {error:#}")),
+            }
+        }
     }
-    let passed = !seen.is_empty() && seen.iter().all(|vm| vm["ok"] == true);
-    if as_json {
-        println!("{}", json!({ "board": config.board.name(), "ok": passed, "guests": seen }));
-    } else {
-        let result = if passed { "passed" } else { "FAILED" };
-        println!("check of {}: {result}", config.board);
-    }
-    Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    drop(machine);
+    report.line("host", true, "QEMU is stopped");
+    Ok(report.end(config))
 }
 
-/// Logs in and has the guest multiply two numbers it can't have known.
-fn check_guest(machine: &mut Machine, vm: &Vm) -> Result<u64> {
-    console::select(machine, &vm.name)?;
-    machine.expect("login:", BOOT)?;
+struct Report {
+    start: Instant,
+    as_json: bool,
+    failed: usize,
+    lines: Vec<serde_json::Value>,
+}
+
+impl Report {
+    fn line(&mut self, who: &str, ok: bool, text: &str) {
+        let after = self.start.elapsed();
+        if !self.as_json {
+            println!("{who}: {text} ({} after the start)", seconds(after));
+        }
+        self.failed += usize::from(!ok);
+        self.lines.push(json!({ "who": who, "ok": ok, "seen": text, "seconds": after.as_secs_f64() }));
+    }
+
+    fn end(self, config: &MachineConfig) -> ExitCode {
+        // The host's own line and at least one guest's.
+        let passed = self.failed == 0 && self.lines.len() > 1;
+        if self.as_json {
+            println!("{}", json!({ "board": config.board.name(), "ok": passed, "lines": self.lines }));
+        } else {
+            let result = if passed { "passed" } else { "FAILED" };
+            println!("check of {}: {result} in {}", config.board, seconds(self.start.elapsed()));
+        }
+        if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
+}
+
+/// Logs in and has the guest multiply two numbers that it can't have known.
+fn check_stream(machine: &mut Machine, stream: &str) -> Result<String> {
+    console::select(machine, stream)?;
+    let prompt = machine.expect("login:", BOOT)?;
     machine.send("root\r")?;
     machine.expect("#", ANSWER).context("no shell after the login")?;
     let (a, b) = nonce()?;
-    machine.send(&format!("echo answer-$(({a} * {b}))-\r"))?;
-    machine.expect(&format!("answer-{}-", a * b), ANSWER).context("the shell did not answer")?;
-    Ok(a * b)
+    machine.send(&format!("echo kernel-$(uname -r)-answer-$(({a} * {b}))-\r"))?;
+    let said = machine.expect(&format!("-answer-{}-", a * b), ANSWER).context("the shell did not answer")?;
+    let release = said.rsplit_once("kernel-").and_then(|(_, rest)| rest.split_once("-answer-"));
+    let prompt = prompt.lines().next_back().unwrap_or_default().trim();
+    Ok(format!("\"{prompt}\", runs Linux {}, {a} × {b} = {}", release.map_or("?", |(name, _)| name), a * b))
 }
 
 fn nonce() -> Result<(u64, u64)> {
@@ -67,16 +104,31 @@ fn nonce() -> Result<(u64, u64)> {
     Ok((a << 8 | b | 1 << 16, c << 8 | d | 1 << 16))
 }
 
-/// What the VM boots, and its sum.
-fn kernel_sum(archive: &ArchiveBuilder, vm: &Vm) -> Result<(String, String)> {
-    let name = vm.boot.kernel.as_ref().or(vm.boot.firmware.as_ref());
-    let name = name.with_context(|| format!("{} boots nothing", vm.name))?;
-    let path = archive.path_of(name).with_context(|| format!("no file {name}"))?;
-    Ok((name.clone(), sha256(path)?))
+/// The sum of each kernel that is booted, beside its package's.
+fn kernels(archive: &ArchiveBuilder, guests: &Guests<'_>) -> Result<Kernels> {
+    let mut found = Kernels::new();
+    for vm in &archive.document.vms {
+        let name = vm.boot.kernel.as_ref().or(vm.boot.firmware.as_ref());
+        let name = name.with_context(|| format!("{} boots nothing", vm.name))?;
+        if found.contains_key(name) {
+            continue;
+        }
+        let path = archive.path_of(name).with_context(|| format!("no file {name}"))?;
+        let bytes = fs::read(path).with_context(|| format!("can't read {}", path.display()))?;
+        let sum = sha256(&bytes);
+        let origin = match guests.origin(name)? {
+            None => Ok(String::from("from --vm")),
+            Some((package, bytes)) if sha256(&bytes) == sum => Ok(format!("equal to {package}'s")),
+            Some((package, bytes)) => {
+                Err(anyhow::anyhow!("{package} has {}: delete target/bramble/guests", sha256(&bytes)))
+            }
+        };
+        found.insert(name.clone(), (sum, origin));
+    }
+    Ok(found)
 }
 
-/// The SHA-256 of a file, in hexadecimal.
-pub fn sha256(path: &Path) -> Result<String> {
-    let bytes = fs::read(path).with_context(|| format!("can't read {}", path.display()))?;
-    Ok(Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect())
+/// In hexadecimal.
+fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
