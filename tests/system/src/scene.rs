@@ -228,7 +228,7 @@ pub fn address(machine: &mut Machine) -> Result<Ipv4Addr> {
     let ask = "while ! ip -4 -o addr show scope global | grep -q inet; do sleep 0.2; done; \
                ip -4 -o addr show scope global | tr -s ' ' | cut -d' ' -f4";
     let said = shell(machine, ask)?;
-    let address = said.lines().find_map(|line| line.trim().split_once('/')?.0.parse().ok());
+    let address = said.split_whitespace().find_map(|word| word.split_once('/')?.0.parse().ok());
     address.with_context(|| format!("no address in {said:?}"))
 }
 

@@ -63,6 +63,10 @@ fn a_host_disk_a_partition_and_an_image() -> Result<()> {
     ensure!(said.contains("16384 6144 128 0 0 1"), "sizes and read-only: {said}");
     shell(&mut machine, &pattern("vda", "all of it"))?;
     shell(&mut machine, &pattern("vdb", "a part"))?;
+    // Requests of one PE meet completions on another.
+    let race =
+        "for n in 1 2 3 4; do dd if=/dev/vda of=/dev/null bs=512 count=2000 iflag=direct 2>&1 & done; wait";
+    shell(&mut machine, race)?;
     let said =
         shell(&mut machine, "head -c 14 /dev/vdc; ! dd if=/tmp/a of=/dev/vdc count=1 conv=fsync 2>&1")?;
     ensure!(said.contains("in the archive"), "{said}");

@@ -1,50 +1,115 @@
 //! Bad input gets a clear message, and the rest goes on.
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 use std::fs;
-use system::scene::{ANSWER, BOOT, on};
-use system::{Board, Machine};
+use system::scene::{ANSWER, BOOT, Scene, on};
+use system::{Board, Machine, console};
 
+/// Each with its line, the field, what is wrong and what to do; the good one starts.
 #[test]
-fn a_bad_vm_is_named_and_the_good_one_starts() -> Result<()> {
+fn bad_vms_are_named_and_the_good_one_starts() -> Result<()> {
     let mut scene = on(Board::VirtGicv3, "bad-document").test_guest("good", 1, "hello")?;
+    // 64 MiB of code for a machine of 32 MiB.
+    let large = scene.file("large.bin")?;
+    fs::File::create(&large)?.set_len(64 << 20)?;
+    scene.archive.file("large", &large)?;
     scene.archive = scene.archive.raw_document(
         "[host]\nconsole = \"merged\"\n\
          [[vm]]\nname = \"bad\"\nvcpus = 9\nmemory = \"64 MiB\"\nboot.kernel = \"test-guest\"\n\
          [[vm]]\nname = \"good\"\nvcpus = 1\nmemory = \"64 MiB\"\nboot.kernel = \"test-guest\"\n\
-         boot.command_line = \"bramble.test=hello\"\n",
+         boot.command_line = \"bramble.test=hello\"\n\
+         [[vm]]\nname = \"missing\"\nvcpus = 1\nmemory = \"64 MiB\"\nboot.kernel = \"vmlinuz\"\n\
+         [[vm]]\nname = \"good\"\nvcpus = 1\nmemory = \"64 MiB\"\nboot.kernel = \"test-guest\"\n\
+         [[vm]]\nname = \"broken\nvcpus = 1\n\
+         [[vm]]\nname = \"small\"\nvcpus = 1\nmemory = \"32 MiB\"\nboot.kernel = \"large\"\n\
+         [[vm]]\nname = \"big\"\nvcpus = 1\nmemory = \"64 GiB\"\nboot.kernel = \"test-guest\"\n\
+         [[vm]]\nname = \"diskless\"\nvcpus = 1\nmemory = \"64 MiB\"\nboot.kernel = \"test-guest\"\n\
+         disk = [{ host_disk = \"nowhere\" }]\n",
     );
     let mut machine = scene.start()?;
-    machine.expect("host.toml:5: vm[bad].vcpus", BOOT)?;
-    machine.expect("good| TEST hello ok", ANSWER)?;
+    machine.expect("good| TEST hello ok", BOOT)?;
+    machine.expect("host: all VMs are off", ANSWER)?;
+    let said = machine.text();
+    for expected in [
+        "host.toml:5: vm[bad].vcpus: a VM can't have 9 vCPUs; give a number from 1 to 8",
+        "host.toml:18: vm[missing].boot.kernel: there is no file \"vmlinuz\"",
+        "host.toml:20: vm[good].name: line 9 has a VM of this name already",
+        "host.toml:25: this is not TOML",
+        "small: not started: 32 MiB of RAM: device tree, kernel and initrd alone need",
+        "big: not started: it wants 65536 MiB of RAM and ",
+        "MiB are free: lower its memory, or stop another VM",
+        "diskless: not started: the host has no disk with serial number \"nowhere\"",
+    ] {
+        ensure!(said.contains(expected), "not said: {expected}\n{said}");
+    }
+    fs::remove_file(large)?;
     Ok(())
 }
 
-#[test]
-fn memory_that_is_not_there_is_refused_with_what_is_free() -> Result<()> {
-    let mut scene = on(Board::VirtGicv3, "too-big").test_guest("good", 1, "hello")?;
-    let mut big = system::archive::vm("big", 1, 64 << 10);
-    big.boot.kernel = Some(String::from("test-guest"));
-    scene.archive.vm(big);
-    let mut machine = scene.start()?;
-    machine.expect("big", BOOT)?;
-    machine.expect("free", ANSWER)?;
-    machine.expect("good| TEST hello ok", ANSWER)?;
-    Ok(())
+/// An archive that `damage` has changed, and what is said of it. No VM starts, and the host stays.
+fn bad_archive(name: &str, damage: impl Fn(Vec<u8>) -> Vec<u8>, expected: &str) -> Result<()> {
+    let mut scene = on(Board::VirtGicv3, name).test_guest("lost", 1, "hello")?;
+    let file = scene.file("damaged")?;
+    scene.archive.write(&file)?;
+    fs::write(&file, damage(fs::read(&file)?))?;
+    scene.config.archive = Some(file);
+    let mut machine = Machine::start(&scene.config)?;
+    machine.expect(expected, BOOT)?;
+    console::select(&mut machine, "host log")
 }
 
 #[test]
 fn a_truncated_archive_is_named() -> Result<()> {
-    let mut scene = on(Board::VirtGicv3, "truncated").test_guest("lost", 1, "hello")?;
-    let whole = scene.config.log.with_extension("whole");
-    fs::create_dir_all(whole.parent().unwrap_or(&whole))?;
-    scene.archive.write(&whole)?;
-    let bytes = fs::read(&whole)?;
-    let cut = whole.with_extension("cut");
-    fs::write(&cut, &bytes[..bytes.len() / 2])?;
-    scene.config.archive = Some(cut);
-    let mut machine = Machine::start(&scene.config)?;
-    machine.expect("archive", BOOT)?;
+    let half = |bytes: Vec<u8>| bytes[..bytes.len() / 2].to_vec();
+    bad_archive("truncated", half, "the boot archive ends within what starts at byte")
+}
+
+#[test]
+fn a_hostile_archive_is_named() -> Result<()> {
+    // A name of 4 GiB in the header of the first file.
+    let long_name = |mut bytes: Vec<u8>| {
+        bytes[94..102].copy_from_slice(b"ffffffff");
+        bytes
+    };
+    bad_archive("hostile", long_name, "the boot archive ")
+}
+
+/// A Pi's tree with the same number of bytes changed everywhere.
+fn pi_with(name: &str, from: &[u8], to: &[u8]) -> Result<Scene> {
+    let mut scene = on(Board::Raspi4b, name).test_guest("none", 1, "hello")?;
+    let mut tree = fs::read(scene.config.tree.as_deref().context("a Pi has a tree")?)?;
+    let places: Vec<usize> =
+        (0..tree.len() - from.len()).filter(|at| tree[*at..].starts_with(from)).collect();
+    ensure!(!places.is_empty() && from.len() == to.len(), "the tree has no {from:?}");
+    for at in places {
+        tree[at..at + to.len()].copy_from_slice(to);
+    }
+    let changed = scene.file("tree.dtb")?;
+    fs::write(&changed, tree)?;
+    scene.config.tree = Some(changed);
+    Ok(scene)
+}
+
+#[test]
+fn a_board_with_an_unknown_interrupt_controller_is_explained() -> Result<()> {
+    let mut machine = pi_with("unknown", b"arm,gic-400", b"xyz,xic-999")?.start()?;
+    machine.expect("no GIC: the device tree names no GICv2 or GICv3", BOOT)?;
+    Ok(())
+}
+
+#[test]
+fn a_tree_without_pes_is_explained() -> Result<()> {
+    let mut machine = pi_with("no-pe", b"device_type\0", b"device_typo\0")?.start()?;
+    machine.expect("can't start: the device tree names no PE", BOOT)?;
+    Ok(())
+}
+
+#[test]
+fn no_tree_at_all_is_explained() -> Result<()> {
+    let mut scene = on(Board::Raspi4b, "no-tree").test_guest("none", 1, "hello")?;
+    scene.config.tree = None;
+    let mut machine = scene.start()?;
+    machine.expect("can't start: x0 holds no valid device tree: on raspi4b give -dtb FILE", BOOT)?;
     Ok(())
 }
 

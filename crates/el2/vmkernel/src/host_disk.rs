@@ -122,12 +122,14 @@ pub struct HostDisk {
     place: String,
     identity: Once<Identity>,
     inner: Mutex<Inner>,
-    routes: Mutex<Vec<Option<Route>>>,
     users: AtomicU32,
 }
 
+/// One lock for driver and routes: a request and its completion take the way through them in opposite directions.
 struct Inner {
     driver: DiskDriver,
+    /// Of the requests in flight, by token.
+    routes: Vec<Option<Route>>,
     /// For the partition table.
     buffer: Option<HostBuffer>,
     reader: Option<Reader>,
@@ -172,6 +174,7 @@ impl HostDisk {
     pub fn new(driver: DiskDriver, dma: &HostDma, place: String, intid: Option<Intid>) -> Self {
         let inner = Inner {
             driver,
+            routes: (0..SLOTS).map(|_| None).collect(),
             buffer: dma.allocate(4096),
             reader: None,
             started: false,
@@ -183,7 +186,6 @@ impl HostDisk {
             place,
             identity: Once::new(),
             inner: Mutex::new(inner),
-            routes: Mutex::new((0..SLOTS).map(|_| None).collect()),
             users: AtomicU32::new(0),
         }
     }
@@ -238,7 +240,8 @@ impl HostDisk {
     }
 
     fn submit(&self, client: &Arc<Client>, request: &BlockRequest<'_>) -> Submitted {
-        let mut routes = self.routes.lock();
+        let mut inner = self.inner.lock();
+        let Inner { driver, routes, .. } = &mut *inner;
         let Some((index, route)) = routes.iter_mut().enumerate().find(|(_, route)| route.is_none()) else {
             return Submitted::Full;
         };
@@ -250,7 +253,7 @@ impl HostDisk {
             data: request.data,
             memory: request.memory,
         };
-        let submitted = self.inner.lock().driver.submit(&own);
+        let submitted = driver.submit(&own);
         if submitted == Submitted::InFlight {
             *route = Some((client.clone(), request.token));
         }
@@ -293,7 +296,7 @@ impl HostDisk {
         let mut woken = Vec::new();
         while let Some(completion) = inner.driver.complete() {
             let index = usize::try_from(completion.token.0).unwrap_or(usize::MAX);
-            let route = self.routes.lock().get_mut(index).and_then(Option::take);
+            let route = inner.routes.get_mut(index).and_then(Option::take);
             let Some((client, token)) = route else { continue };
             client.done.lock().push_back(BlockCompletion { token, result: completion.result });
             if !client.ready.swap(true, Ordering::Relaxed) {
