@@ -9,6 +9,7 @@ extern crate std;
 pub mod board;
 pub mod firmware;
 pub mod genet;
+pub mod guest_load;
 pub mod hardware;
 pub mod led;
 pub mod mailbox;

@@ -9,6 +9,7 @@ use crate::memory::{self, BLOCK_BYTES, Block, Reservation};
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU16, AtomicU64, Ordering, fence};
 use drivers::board::PaRange;
+use drivers::guest_load::{self, LoadTarget};
 use ports::{BadAddress, GuestMemory, Span};
 use specs::{Ipa, IpaRange, Pa};
 use spin::{Mutex, Once};
@@ -93,30 +94,14 @@ impl GuestRam {
         owned.reservation.put_back(count);
     }
 
-    /// Writes and cleans to the PoC: the guest will read it with its MMU off, or execute it.
+    /// Loads what the guest starts from: see [`drivers::guest_load`].
     pub fn load_image(&self, at: Ipa, from: Span) -> Result<(), BadAddress> {
-        let mut done = 0;
-        while done < from.bytes {
-            let target = self.resolve_at(Ipa(at.0 + u64::from(done)), u64::from(from.bytes - done))?;
-            let rest = Span { start: Pa(from.start.0 + u64::from(done)), bytes: from.bytes - done };
-            self.copy_span(target, rest);
-            cache::sync_code(target.start.0 as usize, target.bytes as usize);
-            cache::clean_to_poc(target.start.0 as usize, target.bytes as usize);
-            done += target.bytes;
-        }
-        Ok(())
+        guest_load::load_image(self, at, from)
     }
 
     /// As [`GuestRam::load_image`], from EL2's own memory.
     pub fn load_bytes(&self, at: Ipa, from: &[u8]) -> Result<(), BadAddress> {
-        self.write(at, from)?;
-        let mut done = 0;
-        while done < from.len() {
-            let target = self.resolve_at(Ipa(at.0 + done as u64), (from.len() - done) as u64)?;
-            cache::clean_to_poc(target.start.0 as usize, target.bytes as usize);
-            done += target.bytes as usize;
-        }
-        Ok(())
+        guest_load::load_bytes(self, at, from)
     }
 
     /// Cleans and invalidates all RAM that was touched: the answer to a guest's set/way operations.
@@ -147,6 +132,28 @@ impl GuestRam {
             return Err(BadAddress(at));
         }
         Ok(self.resolve_at(at, 2)?.start.0 as *const AtomicU16)
+    }
+}
+
+impl LoadTarget for GuestRam {
+    fn place(&self, at: Ipa, bytes: u64) -> Result<Span, BadAddress> {
+        self.resolve_at(at, bytes)
+    }
+
+    fn copy(&self, into: Span, from: Span) {
+        copy_between(into, from);
+    }
+
+    fn put(&self, into: Span, from: &[u8]) {
+        write_span(into, from);
+    }
+
+    fn clean_to_poc(&self, span: Span) {
+        cache::clean_to_poc(span.start.0 as usize, span.bytes as usize);
+    }
+
+    fn sync_code(&self, span: Span) {
+        cache::sync_code(span.start.0 as usize, span.bytes as usize);
     }
 }
 
