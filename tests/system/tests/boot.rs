@@ -53,15 +53,17 @@ fn hello_on_max() -> Result<()> {
 fn sixty_four_guests_on_128_pes() -> Result<()> {
     let mut scene = on(Board::VirtGicv3, "many").cpus(128).memory_mib(6144);
     for number in 0..64 {
-        scene = scene.test_guest(&format!("vm-{number}"), 2, "smp")?;
+        scene = scene.test_guest(&format!("vm-{number}"), 2, "stay")?;
     }
     let mut machine = scene.start()?;
     machine.expect("128 of 128 PEs run", BOOT)?;
-    let said = machine.expect("host: all VMs are off", BOOT)?;
-    ensure!(said.contains("every PE has entered a guest: 128"), "not every PE has entered a guest");
-    let passed =
-        said.lines().filter(|line| line.contains("TESTS DONE") && line.contains(" 0 failed")).count();
-    ensure!(passed == 64, "{passed} of 64 guests passed");
+    let mut said = machine.expect("every PE has entered a guest: 128", BOOT)?;
+    for number in 0..64 {
+        let done = format!("vm-{number}| TEST stay ok");
+        if !said.contains(&done) {
+            said.push_str(&machine.expect(&done, BOOT)?);
+        }
+    }
     Ok(())
 }
 

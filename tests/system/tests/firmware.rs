@@ -44,13 +44,13 @@ fn u_boot(machine: &mut Machine) -> Result<()> {
 /// The variable store is in flash bank 1, which a reset of the VM leaves alone.
 fn a_variable_survives_a_reset(machine: &mut Machine) -> Result<()> {
     console::select(machine, "shell")?;
-    machine.expect("Press ESC", BOOT)?;
+    machine.expect("seconds to skip", BOOT)?;
     machine.send("\x1b")?;
     machine.expect("Shell>", ANSWER)?;
     machine.send(&format!("setvar {VARIABLE} -bs -nv =0x13579bdf\r"))?;
     machine.expect("Shell>", ANSWER)?;
     machine.send("reset\r")?;
-    machine.expect("Press ESC", BOOT)?;
+    machine.expect("seconds to skip", BOOT)?;
     machine.send("\x1b")?;
     machine.expect("Shell>", ANSWER)?;
     machine.send(&format!("setvar {VARIABLE}\r"))?;

@@ -42,6 +42,7 @@ const BEHAVIOURS: &[Behaviour] = &[
     ("hello", hello::run),
     ("worker", worker::run),
     ("smp", smp::run),
+    ("stay", smp::stay),
     ("burn", smp::burn),
     ("leak", imprint::run_leak),
     ("pattern", imprint::run_pattern),

@@ -36,6 +36,14 @@ pub fn run(boot: &'static Boot, report: &mut Report) {
     });
 }
 
+/// Every vCPU starts and then sleeps for ever: what a host full of guests has to carry.
+pub fn stay(boot: &'static Boot, report: &mut Report) {
+    report.test("stay", || {
+        (1..boot.cpus().len()).try_for_each(|cpu| crew::employ(boot, cpu, || sleep_until(|| false)))
+    });
+    sleep_until(|| false);
+}
+
 /// Each vCPU counts for `bramble.milliseconds` of virtual time: `BURN vcpu=n work=n` shows how the PEs were shared.
 pub fn burn(boot: &'static Boot, report: &mut Report) {
     report.test("burn", || share(boot));

@@ -53,6 +53,7 @@ fn load(target: &impl LoadTarget, at: Ipa, bytes: u64, write: impl Fn(Span, u64)
 }
 
 #[cfg(test)]
+#[allow(clippy::cast_possible_truncation, reason = "a fake of 4 KiB")]
 mod tests {
     use super::*;
     use crate::hardware::DeviceAddress;
