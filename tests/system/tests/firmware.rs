@@ -38,6 +38,9 @@ fn u_boot(machine: &mut Machine) -> Result<()> {
     machine.expect("=> ", BOOT)?;
     machine.send("echo sum $RANDOM; setexpr a 0x1234 * 3; printenv a\r")?;
     machine.expect("a=369c", ANSWER)?;
+    // It would poll its line for ever.
+    machine.send("poweroff\r")?;
+    machine.expect("[host] off", ANSWER)?;
     Ok(())
 }
 
@@ -55,6 +58,8 @@ fn a_variable_survives_a_reset(machine: &mut Machine) -> Result<()> {
     machine.expect("Shell>", ANSWER)?;
     machine.send(&format!("setvar {VARIABLE}\r"))?;
     machine.expect("DF 9B 57 13", ANSWER)?;
+    machine.send("reset -s\r")?;
+    machine.expect("[host] off", ANSWER)?;
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! What a guest's disk is: an image in RAM, or a disk of the host or a partition of it.
 //!
 //! Several guests may share a host disk's driver: a request's token becomes one of the disk's own, and its completion
-//! finds the way back. Lock order: guest's requests → driver; completions are handed out with no lock of the driver held.
+//! finds the way back. Lock order: guest's requests → disk → its users' queues of completions.
 
 use crate::disk::RamDisk;
 use crate::host::Host;
@@ -181,13 +181,7 @@ impl HostDisk {
             wait_until: el2::regs::counter().saturating_add(el2::regs::counter_hz() * PATIENCE_SECONDS),
             told: None,
         };
-        Self {
-            intid,
-            place,
-            identity: Once::new(),
-            inner: Mutex::new(inner),
-            users: AtomicU32::new(0),
-        }
+        Self { intid, place, identity: Once::new(), inner: Mutex::new(inner), users: AtomicU32::new(0) }
     }
 
     /// What it is, once it was read.

@@ -25,7 +25,7 @@ printf '127.0.0.1 localhost\n::1 localhost\n' >/etc/hosts
 printf '[Match]\nType=ether\n\n[Network]\nDHCP=ipv4\nLinkLocalAddressing=yes\n' >/etc/systemd/network/10-ethernet.network
 systemctl enable systemd-networkd.service serial-getty@ttyAMA0.service
 # Waits for a network that an isolated guest never gets; timers that only wear the disk.
-systemctl disable systemd-networkd-wait-online.service apt-daily.timer apt-daily-upgrade.timer e2scrub_all.timer \
+systemctl disable systemd-networkd-wait-online.service e2scrub_reap.service apt-daily.timer apt-daily-upgrade.timer e2scrub_all.timer \
     fstrim.timer dpkg-db-backup.timer 2>/dev/null
 # Each boot of a copy makes its own.
 : >/etc/machine-id
