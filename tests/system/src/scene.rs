@@ -207,6 +207,14 @@ pub fn turn_to(machine: &mut Machine, guest: &str) -> Result<()> {
     Ok(())
 }
 
+/// Ends the selected guest by a command of its own; the host says so in its log.
+pub fn power_off(machine: &mut Machine, guest: &str, command: &str) -> Result<()> {
+    machine.send(&format!("{command}\r"))?;
+    console::select(machine, "host log")?;
+    machine.expect(&format!("{guest}: off"), ANSWER)?;
+    Ok(())
+}
+
 /// A server on this machine's loopback that gives one line back, reversed, and ends; its port.
 pub fn answer_once() -> Result<u16> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;

@@ -1,8 +1,8 @@
 //! The image boots its guests on every board.
 
 use anyhow::{Result, ensure};
-use system::scene::{ANSWER, BOOT, Scene, address, answer_once, log_in, on, shell, turn_to};
-use system::{Board, Machine, console};
+use system::scene::{ANSWER, BOOT, Scene, address, answer_once, log_in, on, power_off, shell, turn_to};
+use system::{Board, Machine};
 
 /// A test guest on its own: the first instruction, the console, power-off.
 fn hello(scene: Scene) -> Result<()> {
@@ -101,9 +101,7 @@ fn one_starts_anew_and_the_other_stays(machine: &mut Machine) -> Result<()> {
     machine.expect("login:", BOOT)?;
     machine.send("root\r")?;
     machine.expect("#", ANSWER)?;
-    machine.send("poweroff -f\r")?;
-    console::select(machine, "host log")?;
-    machine.expect("one: off", ANSWER)?;
+    power_off(machine, "one", "poweroff -f")?;
     turn_to(machine, "two")?;
     shell(machine, "ls /tmp/still-here")?;
     Ok(())

@@ -1,7 +1,7 @@
 //! Guests that start with firmware of their own: EDK2 and U-Boot, unmodified.
 
 use anyhow::{Result, ensure};
-use system::scene::{ANSWER, BOOT, log_in, on, shell};
+use system::scene::{ANSWER, BOOT, log_in, on, power_off, shell};
 use system::{Board, Machine, console};
 
 /// A variable of a GUID of nobody's.
@@ -39,8 +39,7 @@ fn u_boot(machine: &mut Machine) -> Result<()> {
     machine.send("echo sum $RANDOM; setexpr a 0x1234 * 3; printenv a\r")?;
     machine.expect("a=369c", ANSWER)?;
     // It would poll its line for ever.
-    machine.send("poweroff\r")?;
-    machine.expect("[host] off", ANSWER)?;
+    power_off(machine, "u-boot", "poweroff")?;
     Ok(())
 }
 
@@ -58,8 +57,7 @@ fn a_variable_survives_a_reset(machine: &mut Machine) -> Result<()> {
     machine.expect("Shell>", ANSWER)?;
     machine.send(&format!("setvar {VARIABLE}\r"))?;
     machine.expect("DF 9B 57 13", ANSWER)?;
-    machine.send("reset -s\r")?;
-    machine.expect("[host] off", ANSWER)?;
+    power_off(machine, "shell", "reset -s")?;
     Ok(())
 }
 
