@@ -220,6 +220,7 @@ fn the_self_test_of_a_pi() -> Result<()> {
     for said in [
         "last reset:",
         "board: 4B",
+        "SD slot: the firmware",
         "partition 2 lies outside the disk and was left out",
         "disk \"sd-deadbeef\" has no partition 2",
         "good| TEST hello ok",
@@ -244,6 +245,42 @@ fn the_self_test_of_a_pi() -> Result<()> {
     }
     let ticks = page.split("us (").nth(1).and_then(|rest| rest.split(' ').next()?.parse::<u64>().ok());
     ensure!(ticks.is_some_and(|ticks| ticks * 16 <= 50_000), "a driver held a PE too long:\n{page}");
+    Ok(())
+}
+
+/// A tree without mailbox and power management, and a LED that nothing names: what is missing is said, the rest works.
+#[test]
+fn a_pi_whose_tree_lacks_devices_works() -> Result<()> {
+    let folder = folder("tree-lacks")?;
+    let mut tree = fs::read(Artifacts::here().pi4_tree())?;
+    for (from, to) in [
+        ("brcm,bcm2835-mbox", "brcm,bcm2835-xxxx"),
+        ("brcm,bcm2711-pm", "brcm,bcm2711-xx"),
+        ("gpio-leds", "gpio-xxxx"),
+    ] {
+        let at = tree.windows(from.len()).position(|bytes| bytes == from.as_bytes());
+        let at = at.with_context(|| format!("the tree has no {from}"))?;
+        tree[at..at + to.len()].copy_from_slice(to.as_bytes());
+    }
+    let path = folder.join("card.img");
+    File::create(&path)?.set_len(64 << 20)?;
+    let mut scene = on(Board::Raspi4b, "tree-lacks").test_guest("good", 1, "hello")?;
+    scene.config.append = String::from("bramble.selftest");
+    scene.config.tree = Some(folder.join("lacks.dtb"));
+    fs::write(folder.join("lacks.dtb"), tree)?;
+    let drive = format!("if=sd,format=raw,file={}", path.display());
+    scene.config.extra.extend(["-drive".into(), drive.into()]);
+    let mut machine = scene.start()?;
+    machine.expect("SUM ", BOOT)?;
+    machine.expect("\n", ANSWER)?;
+    let text = machine.text();
+    for said in ["the device tree names no ACT LED", "good| TEST hello ok", "disk \"sd-deadbeef\": 64 MiB"] {
+        ensure!(text.contains(said), "the log lacks {said:?}:\n{text}");
+    }
+    let page = page(&text)?;
+    for line in ["[ -- ] firmware     no mailbox in the device tree", "[ ok ]   read       first, middle"] {
+        ensure!(page.contains(line), "the page lacks {line:?}:\n{page}");
+    }
     Ok(())
 }
 

@@ -4,13 +4,15 @@
 //! back. Source: Linux `bcm2711-rpi-4-b.dts`, `sd_io_1v8_reg` (expander line 4, 5 ms to settle), `sd_vcc_reg` (line 6).
 
 use crate::hardware::{Dma, Registers};
-use crate::mailbox::{Ask, Line, Mailbox};
+use crate::mailbox::{Ask, Line, Mailbox, Refusal};
 use crate::sdhci::{Sdhci, SlotChange};
 
 /// The wire between the two.
 #[derive(Default)]
 pub struct Slot {
     asked: Option<Ask>,
+    refusal: Option<Refusal>,
+    told: bool,
 }
 
 impl Slot {
@@ -24,6 +26,7 @@ impl Slot {
             let Some(answer) = mailbox.take(ask) else { return false };
             self.asked = None;
             driver.answer(answer.is_ok());
+            self.refusal = self.refusal.or(answer.err());
             return true;
         }
         let Some(change) = driver.wants() else { return false };
@@ -35,9 +38,19 @@ impl Slot {
         };
         match mailbox.ask(ask) {
             Ok(()) => self.asked = Some(ask),
-            Err(_) => driver.answer(false),
+            Err(refusal) => {
+                driver.answer(false);
+                self.refusal = self.refusal.or(Some(refusal));
+            }
         }
         true
+    }
+
+    /// Why the firmware does not do what the slot wants: once.
+    pub fn take_refusal(&mut self) -> Option<Refusal> {
+        let refusal = self.refusal.filter(|_| !self.told);
+        self.told |= refusal.is_some();
+        refusal
     }
 }
 
@@ -77,6 +90,8 @@ mod tests {
             }
         }
         assert_eq!(firmware.lines.borrow().get(&134), (!refuse).then_some(&1));
+        assert_eq!(slot.take_refusal(), refuse.then_some(Refusal::Line));
+        assert_eq!(slot.take_refusal(), None, "it is told once");
         driver.card().unwrap().low_voltage
     }
 

@@ -189,7 +189,11 @@ impl HostDevices {
     pub fn look(&self, pe: &mut Pe) {
         let host = pe.state.host;
         let begun = el2::regs::counter();
+        let was_seeded = host.random.is_seeded();
         let mut due = self.services.lock().poll(host, begun);
+        if !was_seeded && host.random.is_seeded() {
+            crate::start::entropy_came(pe);
+        }
         if self.by_time {
             due = due.min(begun.saturating_add(el2::regs::counter_hz()));
         }

@@ -45,7 +45,7 @@ pub enum DiskDriver {
 
 impl DiskDriver {
     /// The device's interrupt, or a look at it; when to look again at the latest.
-    fn poll(&mut self, services: &Mutex<Services>, now: u64) -> u64 {
+    fn poll(&mut self, host: &Host, services: &Mutex<Services>, now: u64) -> u64 {
         let mut due = None;
         for _ in 0..SLOT_STEPS {
             match self {
@@ -55,7 +55,7 @@ impl DiskDriver {
                 }
                 Self::Sd(driver, _) => due = driver.poll(now),
             }
-            if !services.lock().pass(self, now) {
+            if !services.lock().pass(host, self, now) {
                 break;
             }
         }
@@ -270,13 +270,13 @@ impl HostDisk {
             }
             inner.started = true;
         }
-        let mut due = inner.driver.poll(services, now);
+        let mut due = inner.driver.poll(host, services, now);
         self.tell_trouble(host, &mut inner);
         let mut news = false;
         if !self.identity.is_completed() {
             news = self.identify(host, &mut inner);
             // The next sector of the table was asked for.
-            due = due.min(inner.driver.poll(services, now));
+            due = due.min(inner.driver.poll(host, services, now));
         }
         if !self.identity.is_completed() && now < inner.wait_until {
             due = due.min(inner.wait_until);

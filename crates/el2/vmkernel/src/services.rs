@@ -118,7 +118,7 @@ impl Services {
     }
 
     /// What an SD controller wants of its slot goes to the firmware, and the answer back; `true` when it moved.
-    pub fn pass(&mut self, disk: &mut DiskDriver, now: u64) -> bool {
+    pub fn pass(&mut self, host: &Host, disk: &mut DiskDriver, now: u64) -> bool {
         let DiskDriver::Sd(driver, slot) = disk else { return false };
         let Some(firmware) = &mut self.firmware else {
             // The slot stays as the firmware left it, on and at 3.3 V.
@@ -130,6 +130,9 @@ impl Services {
         };
         let moved = slot.pass(driver, &mut firmware.mailbox);
         firmware.mailbox.poll(now);
+        if let Some(refusal) = slot.take_refusal() {
+            log!(host.console, "SD slot: {refusal}: it stays on and at 3.3 V");
+        }
         moved
     }
 

@@ -240,6 +240,15 @@ pub fn disk_has_news(pe: &mut Pe, signals: &Arc<Signals>, index: u8) {
     }
 }
 
+/// The generator has its seed: guests that wait for random bytes get them.
+pub fn entropy_came(pe: &mut Pe) {
+    let vms = pe.state.host.vms.lock().clone();
+    for vm in vms {
+        let progress = crate::devices::poll(&vm, machine::DeviceKind::Entropy);
+        crate::pe::poll_later(pe, &vm, machine::DeviceKind::Entropy, progress);
+    }
+}
+
 /// An interrupt of a host device.
 pub fn device_interrupt(pe: &mut Pe, intid: Intid) {
     let host = pe.state.host;
