@@ -174,6 +174,17 @@ fn qemu_refuses_a_read_only_card() -> Result<()> {
     Ok(())
 }
 
+/// What was said once a self-test has printed its page and the test guest is through, whichever comes first.
+fn page_and_hello(machine: &mut Machine) -> Result<String> {
+    machine.expect("SUM ", BOOT)?;
+    machine.expect("\n", ANSWER)?;
+    let hello = "good| TEST hello ok";
+    if !machine.text().contains(hello) {
+        machine.expect(hello, ANSWER)?;
+    }
+    Ok(machine.text())
+}
+
 /// The page of a self-test, its sum checked as a person's tool would.
 fn page(text: &str) -> Result<String> {
     let text = text.replace('\r', "");
@@ -214,16 +225,13 @@ fn the_self_test_of_a_pi() -> Result<()> {
     let drive = format!("if=sd,format=raw,file={}", card.path.display());
     scene.config.extra.extend(["-drive".into(), drive.into()]);
     let mut machine = scene.start()?;
-    machine.expect("SUM ", BOOT)?;
-    machine.expect("\n", ANSWER)?;
-    let text = machine.text();
+    let text = page_and_hello(&mut machine)?;
     for said in [
         "last reset:",
         "board: 4B",
         "SD slot: the firmware",
         "partition 2 lies outside the disk and was left out",
         "disk \"sd-deadbeef\" has no partition 2",
-        "good| TEST hello ok",
     ] {
         ensure!(text.contains(said), "the log lacks {said:?}:\n{text}");
     }
@@ -271,10 +279,8 @@ fn a_pi_whose_tree_lacks_devices_works() -> Result<()> {
     let drive = format!("if=sd,format=raw,file={}", path.display());
     scene.config.extra.extend(["-drive".into(), drive.into()]);
     let mut machine = scene.start()?;
-    machine.expect("SUM ", BOOT)?;
-    machine.expect("\n", ANSWER)?;
-    let text = machine.text();
-    for said in ["the device tree names no ACT LED", "good| TEST hello ok", "disk \"sd-deadbeef\": 64 MiB"] {
+    let text = page_and_hello(&mut machine)?;
+    for said in ["the device tree names no ACT LED", "disk \"sd-deadbeef\": 64 MiB"] {
         ensure!(text.contains(said), "the log lacks {said:?}:\n{text}");
     }
     let page = page(&text)?;
