@@ -82,7 +82,10 @@ impl Services {
         }
         if let Some(entropy) = &mut self.entropy {
             let was_seeded = host.random.is_seeded();
-            let (next, failure) = entropy.poll(now, |bytes| host.random.absorb(bytes, bytes.len()));
+            let (next, failure) = entropy.poll(now, |bytes| {
+                // Half of each bit is claimed: see `drivers::rng200`.
+                host.random.absorb(bytes, bytes.len() / 2);
+            });
             if let Some(failure) = failure {
                 log!(host.console, "random generator: the board's source is unhealthy: {failure:?}");
             }

@@ -159,8 +159,15 @@ const NIGHTLY: &str = "nightly";
 
 /// What Miri gets through within the budget of a test run, by package and test name: first what several threads do,
 /// under its weak memory. `--long` gives it all of the two floors.
-const QUICK_UNDER_MIRI: [(&str, &str); 5] =
-    [("specs", ""), ("abi", ""), ("machine", ""), ("vgic", "posting"), ("virtio", "threads")];
+const QUICK_UNDER_MIRI: [(&str, &str); 6] = [
+    ("specs", ""),
+    ("abi", ""),
+    ("machine", ""),
+    ("vgic", "posting"),
+    ("virtio", "threads"),
+    // An SD card is brought up through the firmware's mailbox.
+    ("drivers", "slot::tests"),
+];
 
 fn miri(run: &mut Run<'_>) -> Result<()> {
     if !has("rustup") {
@@ -175,7 +182,9 @@ fn miri(run: &mut Run<'_>) -> Result<()> {
         run.tally.skipped("miri", &format!("rustup can't install it: {error:#}"));
         return Ok(());
     }
-    for package in build::packages_on(run.at, &["ground", "models"])? {
+    // Of the other floors only the drivers run on this machine.
+    let floors = build::packages_on(run.at, &["ground", "models"])?;
+    for package in floors.into_iter().chain([String::from("drivers")]) {
         let quick = QUICK_UNDER_MIRI.iter().find(|(name, _)| *name == package);
         let filter = match quick {
             _ if run.options.long => "",
@@ -221,13 +230,16 @@ fn system_tests(run: &mut Run<'_>) -> Result<()> {
     guests.small()?;
     guests.firmware()?;
     guests.pi4_tree()?;
-    let mut cargo = run.cargo();
-    let system = cargo.args(["test", "--quiet", "--package", "system", "--features", "qemu"]);
-    for program in programs(system.args(["--test", "*"]))? {
-        // Each test boots a machine, which itself uses threads.
-        let mut tests = program.command();
-        tests.args(&run.options.filter).args(["--test-threads", "2"]);
-        count_tests(&mut run.tally, "", &mut tests)?;
+    // The Pi's drivers by themselves on QEMU's devices; then the image.
+    for (package, prefix) in [("drivers", "drivers "), ("system", "")] {
+        let mut cargo = run.cargo();
+        cargo.args(["test", "--quiet", "--package", package, "--features", "qemu", "--test", "*"]);
+        for program in programs(&mut cargo)? {
+            // Each test boots a machine, which itself uses threads.
+            let mut tests = program.command();
+            tests.args(&run.options.filter).args(["--test-threads", "2"]);
+            count_tests(&mut run.tally, prefix, &mut tests)?;
+        }
     }
     Ok(())
 }
