@@ -1,4 +1,5 @@
 //! Memory of a mounted store: 1 TiB with 100 volumes in 4 MiB plus the pages that the caller asks for.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use datastore::{
     BlockPort, Error, Io, IoDone, IoOp, Op, Options, PageBytes, Progress, Store, Target, format, mount, run,
