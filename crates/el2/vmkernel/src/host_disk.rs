@@ -275,14 +275,12 @@ impl HostDisk {
         let mut news = false;
         if !self.identity.is_completed() {
             news = self.identify(host, &mut inner);
-            // The next sector of the table was asked for.
-            due = due.min(inner.driver.poll(host, services, now));
         }
         if !self.identity.is_completed() && now < inner.wait_until {
             due = due.min(inner.wait_until);
         }
         if inner.reader.is_some() {
-            // That second poll has taken the interrupt of what was just asked for, if the disk was quick.
+            // The next sector was asked for after the poll: its limit is not in what that said.
             due = due.min(now + el2::regs::counter_hz() / 1000);
         }
         let woken = if self.identity.is_completed() { self.hand_out(&mut inner) } else { Vec::new() };
