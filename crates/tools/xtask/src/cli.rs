@@ -9,6 +9,7 @@ use crate::{build, install, pi, up};
 use anyhow::Result;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use system::{Artifacts, Board};
@@ -117,7 +118,9 @@ pub fn run() -> Result<ExitCode> {
         }
         Command::Pi(options) => pi::pi(&at, &options).map(|()| ExitCode::SUCCESS),
         Command::Completion { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "bramble", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "bramble", &mut script);
+            std::io::stdout().write_all(&script)?;
             Ok(ExitCode::SUCCESS)
         }
     }

@@ -238,6 +238,9 @@ fn system_tests(run: &mut Run<'_>) -> Result<()> {
             // Each test boots a machine, which itself uses threads.
             let mut tests = program.command();
             tests.args(&run.options.filter).args(["--test-threads", "2"]);
+            if run.options.long {
+                tests.arg("--include-ignored");
+            }
             count_tests(&mut run.tally, prefix, &mut tests)?;
         }
     }
