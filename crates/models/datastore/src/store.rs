@@ -7,7 +7,7 @@ use crate::cache::Cache;
 use crate::catalog::{Catalog, Entry};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Event, ReadOnly};
-use crate::format::{Pointer, Root, Superblock};
+use crate::format::{Group, Pointer, Root, Superblock};
 use crate::gc::Collector;
 use crate::log::{LogWriter, Record};
 use crate::manage::Transaction;
@@ -133,6 +133,8 @@ pub(crate) struct Flusher {
 /// A group being opened.
 pub(crate) struct Opening {
     pub group: u32,
+    /// What the group table said when its bitmap was asked for.
+    pub entry: Group,
     pub pages: [Option<Result<alloc::boxed::Box<PageBytes>, ()>>; 2],
     pub outstanding: u32,
 }
@@ -375,14 +377,24 @@ impl<P: BlockPort> Store<P> {
         if self.opening.is_some() {
             return;
         }
-        let Some(group) = self.space.next_group() else { return self.wake(|wait| wait == Wait::Space) };
-        let entry = self.space.groups.get(crate::wire::index(u64::from(group))).copied().unwrap_or_default();
+        match self.space.next_group() {
+            Some(group) => self.start_opening(group),
+            None => self.wake(|wait| wait == Wait::Space),
+        }
+    }
+
+    fn group_entry(&self, group: u32) -> Group {
+        self.space.groups.get(crate::wire::index(u64::from(group))).copied().unwrap_or_default()
+    }
+
+    fn start_opening(&mut self, group: u32) {
+        let entry = self.group_entry(group);
         if entry.fresh {
             self.space.open(group, None, None);
             self.mask_open_group();
             return self.wake(|wait| wait == Wait::Space);
         }
-        self.opening = Some(Opening { group, pages: [None, None], outstanding: 2 });
+        self.opening = Some(Opening { group, entry, pages: [None, None], outstanding: 2 });
         for (i, slot) in
             [u32::from(entry.slot), u32::from(entry.slot).saturating_add(2)].into_iter().enumerate()
         {
@@ -410,8 +422,11 @@ impl<P: BlockPort> Store<P> {
     }
 
     fn open_read_group(&mut self) {
-        let Some(Opening { group, pages: [current, before], .. }) = self.opening.take() else { return };
-        let entry = self.space.groups.get(crate::wire::index(u64::from(group))).copied().unwrap_or_default();
+        let Some(Opening { group, entry, pages: [current, before], .. }) = self.opening.take() else { return };
+        if self.group_entry(group) != entry {
+            // A checkpoint came in between: the bitmap is another one now.
+            return self.start_opening(group);
+        }
         let Some(Ok(current)) = current.filter(|c| matches!(c, Ok(p) if self.port.checksum(p) == entry.crc))
         else {
             self.space.lose(group);
