@@ -422,7 +422,9 @@ impl<P: BlockPort> Store<P> {
     }
 
     fn open_read_group(&mut self) {
-        let Some(Opening { group, entry, pages: [current, before], .. }) = self.opening.take() else { return };
+        let Some(Opening { group, entry, pages: [current, before], .. }) = self.opening.take() else {
+            return;
+        };
         if self.group_entry(group) != entry {
             // A checkpoint came in between: the bitmap is another one now.
             return self.start_opening(group);

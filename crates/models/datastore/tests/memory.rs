@@ -1,5 +1,5 @@
 //! Memory of a mounted store: 1 TiB with 100 volumes in 4 MiB plus the pages that the caller asks for.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::cast_possible_truncation)]
 
 use datastore::{
     BlockPort, Error, Io, IoDone, IoOp, Op, Options, PageBytes, Progress, Store, Target, format, mount, run,

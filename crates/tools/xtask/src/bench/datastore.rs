@@ -52,11 +52,11 @@ impl Ours {
         quiet(&mut command(&self.tool.display().to_string(), ["datastore", verb, &store].iter().chain(rest)))
     }
 
-    /// A store that is a quarter larger than its volume, with all of the file's blocks there: a partition has them, too.
-    fn create(tool: &Path, store: PathBuf, mib: u64) -> Result<Self> {
+    /// A store of `all` MiB with a volume of `mib`.
+    fn create(tool: &Path, store: PathBuf, all: u64, mib: u64) -> Result<Self> {
         let ours = Self { tool: tool.to_owned(), store };
         std::fs::remove_file(&ours.store).ok();
-        ours.run(&["create", "--size", &format!("{}M", mib + mib / 4 + 64)])?;
+        ours.run(&["create", "--size", &format!("{all}M")])?;
         ours.run(&["volume", "bench", &format!("{mib}M")])?;
         Ok(ours)
     }
@@ -123,6 +123,12 @@ struct Bench<'a> {
 }
 
 impl Bench<'_> {
+    /// Keeps a row, and shows it: the whole takes minutes.
+    fn push(&mut self, row: Row) {
+        eprintln!("bramble: {}", row.line());
+        self.rows.push(row);
+    }
+
     fn scattered(&self, write: bool) -> Work {
         Work { write, bytes: 4096, step: SCATTER, count: self.options.count, flush_every: 0 }
     }
@@ -139,7 +145,7 @@ impl Bench<'_> {
     }
 
     fn versus(&mut self, name: &str, place: &str, target: Option<f64>, peer: &'static str, both: (f64, f64)) {
-        self.rows.push(Row::ratio(name, place, target, peer, both));
+        self.push(Row::ratio(name, place, target, peer, both));
     }
 
     /// The rows that compare, on one medium.
@@ -147,7 +153,7 @@ impl Bench<'_> {
         std::fs::create_dir_all(folder)?;
         let mib = self.options.size;
         let fill = self.sequential(true, 128 << 10);
-        let ours = Ours::create(&self.tool, folder.join("bramble-bench.store"), mib)?;
+        let ours = Ours::create(&self.tool, folder.join("bramble-bench.store"), mib + mib / 4 + 64, mib)?;
         // Twice: the first pass takes one part of the store's blocks, the second the others.
         for _ in 0..2 {
             self.run(&ours, fill)?;
@@ -232,7 +238,7 @@ impl Bench<'_> {
     /// What is written below for what is written above; the medium does not matter.
     fn amplification(&mut self, folder: &Path) -> Result<()> {
         let mib = self.options.size;
-        let ours = Ours::create(&self.tool, folder.join("bramble-bench.store"), mib)?;
+        let ours = Ours::create(&self.tool, folder.join("bramble-bench.store"), 2 * mib + 1024, mib)?;
         let settled = |work: Work| {
             let mut arguments = work.arguments();
             arguments.push(String::from("--settled"));
@@ -240,46 +246,37 @@ impl Bench<'_> {
         };
         let amp = |f: &Figures| number(f, "blocks_written") * 4096.0 / number(f, "bytes_above");
         let sequential = settled(self.sequential(true, 128 << 10))?;
-        self.rows.push(Row::lower("write_amp_sequential", "bytes/byte", Some(1.1), amp(&sequential)));
+        self.push(Row::lower("write_amp_sequential", "bytes/byte", Some(1.1), amp(&sequential)));
         let many = Work { count: 2 * self.options.count, flush_every: 64, ..self.scattered(true) };
-        self.rows.push(Row::lower("write_amp_random_flush64", "bytes/byte", Some(2.5), amp(&settled(many)?)));
+        self.push(Row::lower("write_amp_random_flush64", "bytes/byte", Some(2.5), amp(&settled(many)?)));
         // A journal: a ring of 64 MiB, written from its beginning to its end.
         let journal = Work { count: 16384, flush_every: 1, ..self.sequential(true, 4096) };
         let figures = settled(journal)?;
-        self.rows.push(Row::lower("write_amp_flush1", "bytes/byte", Some(2.2), amp(&figures)));
+        self.push(Row::lower("write_amp_flush1", "bytes/byte", Some(2.2), amp(&figures)));
         // Without the end, where the tool leaves nothing in the log.
         let figures = ours.measure("bench", "write", &journal.arguments())?;
         let flushes = number(&figures, "flushes_below") / number(&figures, "flushes_above");
-        self.rows.push(Row::lower("device_flushes_per_flush", "flushes", Some(1.0), flushes));
+        self.push(Row::lower("device_flushes_per_flush", "flushes", Some(1.0), flushes));
         let all_over = settled(Work { count: 16384, flush_every: 1, ..self.scattered(true) })?;
-        self.rows.push(Row::lower("write_amp_flush1_scattered", "bytes/byte", None, amp(&all_over)));
+        self.push(Row::lower("write_amp_flush1_scattered", "bytes/byte", None, amp(&all_over)));
         let idle = ours.measure("bench", "idle", &[String::from("--count"), String::from("1000000")])?;
         let idle = number(&idle, "blocks_written") * 4096.0;
-        self.rows.push(Row::lower("idle_bytes_written", "bytes", Some(0.0), idle));
+        self.push(Row::lower("idle_bytes_written", "bytes", Some(0.0), idle));
         let blocks = |what: &str, volume: &str| ours.measure(volume, what, &[String::from("--settled")]);
         let snapshot = blocks("snapshot", "bench")?;
-        self.rows.push(Row::lower(
-            "snapshot_blocks",
-            "blocks",
-            Some(20.0),
-            number(&snapshot, "blocks_written"),
-        ));
-        self.rows.push(Row::lower("snapshot", "ms", None, number(&snapshot, "seconds") * 1e3));
+        self.push(Row::lower("snapshot_blocks", "blocks", Some(20.0), number(&snapshot, "blocks_written")));
+        self.push(Row::lower("snapshot", "ms", None, number(&snapshot, "seconds") * 1e3));
         let amid = [String::from("--snapshot-amid")];
         let work = self.scattered(true);
         let loaded = ours.measure("bench", "write", &[work.arguments(), amid.to_vec()].concat())?;
         let calm = per_second(&ours.measure("bench", "write", &work.arguments())?);
-        self.rows.push(Row::higher(
-            "snapshot_under_load",
-            "of the speed without",
-            per_second(&loaded) / calm,
-        ));
+        self.push(Row::higher("snapshot_under_load", "of the speed without", per_second(&loaded) / calm));
         ours.run(&["volume", "ten", "10G"])?;
         let scattered = Work { count: 32768, ..self.scattered(true) };
         ours.measure("ten", "write", &scattered.arguments())?;
         let clone = blocks("clone", "ten")?;
-        self.rows.push(Row::lower("clone_blocks", "blocks", Some(20.0), number(&clone, "blocks_written")));
-        self.rows.push(Row::lower("clone_10g", "ms", None, number(&clone, "seconds") * 1e3));
+        self.push(Row::lower("clone_blocks", "blocks", Some(20.0), number(&clone, "blocks_written")));
+        self.push(Row::lower("clone_10g", "ms", None, number(&clone, "seconds") * 1e3));
         std::fs::remove_file(&ours.store)?;
         Ok(())
     }
@@ -290,7 +287,7 @@ impl Bench<'_> {
             eprintln!("bramble: no valgrind, no count of instructions (Debian: valgrind)");
             return Ok(());
         }
-        let ours = Ours::create(&self.tool, folder.join("bramble-bench.store"), 256)?;
+        let ours = Ours::create(&self.tool, folder.join("bramble-bench.store"), 400, 256)?;
         ours.measure(
             "bench",
             "write",
@@ -314,7 +311,7 @@ impl Bench<'_> {
         for (name, write, bytes, step) in rows {
             let (few, many) = (1024 * 4096 / bytes, 9216 * 4096 / bytes);
             let spent = count(write, many, bytes, step)? - count(write, few, bytes, step)?;
-            self.rows.push(Row::lower(name, "instructions", None, spent / 8192.0));
+            self.push(Row::lower(name, "instructions", None, spent / 8192.0));
         }
         std::fs::remove_file(&ours.store)?;
         Ok(())

@@ -51,6 +51,16 @@ impl Row {
         )
     }
 
+    /// The row as a line of the table.
+    pub fn line(&self) -> String {
+        let target = self.target.map_or_else(|| String::from("–"), |target| target.to_string());
+        let mark = if self.misses() { " !" } else { "  " };
+        let peer = self.peer.map_or_else(String::new, |(name, ours, theirs)| {
+            format!("  ({ours:.0} to {theirs:.0} operations/s of {name})")
+        });
+        format!("{:<46} {:>10.3} {target:>8}{mark}  {}{peer}", self.name, self.bramble, self.unit)
+    }
+
     fn value(&self) -> serde_json::Value {
         let peers = self.peer.map(|(name, ours, theirs)| {
             json!({ name: 1.0, "operations_per_second": { "bramble": ours, name: theirs } })
@@ -73,14 +83,7 @@ pub fn print(rows: &[Row], as_json: bool) {
         return println!("{}", json!({ "rows": rows }));
     }
     println!("{:<46} {:>10} {:>8}    unit", "row", "Bramble", "target");
-    for row in rows {
-        let target = row.target.map_or_else(|| String::from("–"), |target| target.to_string());
-        let mark = if row.misses() { " !" } else { "  " };
-        let peer = row.peer.map_or_else(String::new, |(name, ours, theirs)| {
-            format!("  ({ours:.0} to {theirs:.0} operations/s of {name})")
-        });
-        println!("{:<46} {:>10.2} {target:>8}{mark}  {}{peer}", row.name, row.bramble, row.unit);
-    }
+    rows.iter().for_each(|row| println!("{}", row.line()));
     println!("! marks what misses its target.");
 }
 
