@@ -22,19 +22,16 @@ enable_uart=1
 /// The host's boot arguments: a board that hangs restarts after 15 seconds.
 const ARGUMENTS: &str = "bramble.watchdog\n";
 
-/// What is not ours to give.
+/// For whoever finds the card.
 const README: &str = "\
-Copy these files to the first (FAT32) partition of the card, with, from Raspberry Pi's firmware of 2021 or later
-(https://github.com/raspberrypi/firmware/tree/stable/boot):
-
-    start4.elf  fixup4.dat  overlays/
-    bcm2711-rpi-4-b.dtb, bcm2711-rpi-400.dtb or bcm2711-rpi-cm4.dtb
+Bramble on a Raspberry Pi 4: everything here belongs on the first (FAT32) partition of the card, with Raspberry Pi's firmware
+of 2021 or later (start4.elf, fixup4.dat, and the board's bcm2711-rpi-4-b.dtb, bcm2711-rpi-400.dtb or bcm2711-rpi-cm4.dtb).
 
 Serial line: header pins 6 (ground), 8 (transmit), 10 (receive), 3.3 V, 115200 baud.
 The guide is docs/pi/README.md.
 ";
 
-/// What the folder holds, in the order in which it is written.
+/// What is ours in the folder, in the order in which it is written.
 pub const FILES: [&str; 5] = ["kernel8.img", "boot.cpio", "config.txt", "cmdline.txt", "README.txt"];
 
 /// Sectors of 512 bytes in a MiB.
@@ -63,7 +60,7 @@ pub struct CardImage {
 }
 
 impl CardImage {
-    /// Makes a card of `mib` MiB (sparse where the file system can) with the folder's files in a FAT32 partition of
+    /// Makes a card of `mib` MiB (sparse where the file system can) with all files of the folder in a FAT32 partition of
     /// `fat_mib` MiB, and the rest as a second partition.
     pub fn make(path: &Path, mib: u64, fat_mib: u64, folder: &Path) -> Result<Self> {
         let guest = FIRST + fat_mib * MIB;
@@ -93,7 +90,7 @@ impl CardImage {
                 "::".as_ref(),
             ],
         )?;
-        for name in FILES {
+        for name in files_of(folder, path)? {
             mtool("mcopy", [OsStr::new("-i"), &card.fat(), folder.join(name).as_os_str(), "::".as_ref()])?;
         }
         Ok(card)
@@ -127,6 +124,19 @@ impl CardImage {
         name.push(format!("@@{}", FIRST * 512));
         name
     }
+}
+
+/// The names of a folder's files, but for the card itself.
+pub fn files_of(folder: &Path, card: &Path) -> Result<Vec<std::ffi::OsString>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder).with_context(|| format!("no {}", folder.display()))? {
+        let entry = entry?;
+        if entry.file_type()?.is_file() && entry.path() != card {
+            names.push(entry.file_name());
+        }
+    }
+    names.sort();
+    Ok(names)
 }
 
 fn mtool<'a>(program: &str, arguments: impl IntoIterator<Item = &'a OsStr>) -> Result<()> {

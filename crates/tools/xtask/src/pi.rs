@@ -30,7 +30,7 @@ pub struct PiOptions {
     /// raspi-firmware.
     #[arg(long, value_name = "DIR")]
     pub firmware: Option<PathBuf>,
-    /// Make an image of a whole card as well, for a card writer or for QEMU; the firmware's files are still to be added.
+    /// Make an image of a whole card as well, for a card writer or for QEMU.
     #[arg(long, value_name = "FILE")]
     pub image: Option<PathBuf>,
     /// Size of that card in MiB, or as 8G.
@@ -57,7 +57,7 @@ pub fn pi(at: &Artifacts, options: &PiOptions) -> Result<()> {
     eprintln!("bramble: {} holds what goes on the card", out.display());
     if let Some(path) = &options.image {
         let mib = u64::from(options.size);
-        let fat = fat_mib(out)?;
+        let fat = fat_mib(out, path)?;
         step("write the card's image", || CardImage::make(path, mib, fat, out).map(|_| ()))?;
         eprintln!(
             "bramble: {} is a card of {mib} MiB with these files in partition 1; partition 2 is for a guest",
@@ -67,11 +67,11 @@ pub fn pi(at: &Artifacts, options: &PiOptions) -> Result<()> {
     Ok(())
 }
 
-/// Room for the files, the firmware's, and a second version of ours.
-fn fat_mib(folder: &Path) -> Result<u64> {
+/// Room for the files, overlays, and a second kernel.
+fn fat_mib(folder: &Path, image: &Path) -> Result<u64> {
     let mut bytes = 0;
-    for name in card::FILES {
-        bytes += fs::metadata(folder.join(name)).with_context(|| format!("no {name}"))?.len();
+    for name in card::files_of(folder, image)? {
+        bytes += fs::metadata(folder.join(name))?.len();
     }
     Ok((bytes >> 20) + 64)
 }
