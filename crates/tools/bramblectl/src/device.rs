@@ -1,4 +1,5 @@
-//! A file, a partition or a card as the datastore's block port. Requests are done at once; nothing is in flight.
+//! A file, a partition or a card as the datastore's block port. A request is done when its completion is asked for, so
+//! that the store looks at a read's bytes while they are in the processor's cache.
 
 use datastore::{BLOCK_BYTES, BlockPort, Io, IoDone, IoFailed, IoOp, PageBytes};
 use std::collections::VecDeque;
@@ -11,14 +12,14 @@ pub struct FilePort {
     file: File,
     start: u64,
     blocks: u64,
-    done: VecDeque<IoDone<Box<PageBytes>>>,
+    queue: VecDeque<Io<Box<PageBytes>>>,
 }
 
 impl FilePort {
     /// `bytes` bytes of `file` from `start` on.
     pub fn new(file: File, start: u64, bytes: u64) -> Self {
         let blocks = bytes / BLOCK_BYTES as u64;
-        Self { file, start, blocks, done: VecDeque::new() }
+        Self { file, start, blocks, queue: VecDeque::new() }
     }
 
     /// Where it begins in the file.
@@ -82,18 +83,18 @@ impl BlockPort for FilePort {
         Some(Box::new([0; BLOCK_BYTES]))
     }
 
-    fn submit(&mut self, mut io: Io<Self::Page>) -> Result<(), Io<Self::Page>> {
-        let result = self.perform(&mut io);
-        if let Err(error) = &result {
-            eprintln!("bramblectl: {:?} of block {} failed: {error}", io.op, io.block);
-        }
-        let result = result.map_err(|_| IoFailed);
-        self.done.push_back(IoDone { token: io.token, pages: io.pages, result });
+    fn submit(&mut self, io: Io<Self::Page>) -> Result<(), Io<Self::Page>> {
+        self.queue.push_back(io);
         Ok(())
     }
 
     fn complete(&mut self) -> Option<IoDone<Self::Page>> {
-        self.done.pop_front()
+        let mut io = self.queue.pop_front()?;
+        let result = self.perform(&mut io);
+        if let Err(error) = &result {
+            eprintln!("bramblectl: {:?} of block {} failed: {error}", io.op, io.block);
+        }
+        Some(IoDone { token: io.token, pages: io.pages, result: result.map_err(|_| IoFailed) })
     }
 
     fn checksum(&self, page: &PageBytes) -> u32 {

@@ -331,10 +331,10 @@ pub fn bench(at: &Artifacts, options: &DatastoreOptions, as_json: bool) -> Resul
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| at.root().join("target"), PathBuf::from);
     let folder = options.folder.clone().unwrap_or_else(|| at.root().join("target/bramble/bench"));
     let mut bench = Bench { options, tool: target.join("release/bramblectl"), rows: Vec::new() };
-    step("measure amplification", || bench.amplification(&options.ram))?;
-    step("count instructions", || bench.instructions(&options.ram))?;
     step("measure on a RAM disk", || bench.compare("ram", &options.ram))?;
     step("measure on a file", || bench.compare("file", &folder))?;
+    step("measure amplification", || bench.amplification(&options.ram))?;
+    step("count instructions", || bench.instructions(&options.ram))?;
     print(&bench.rows, as_json);
     Ok(ExitCode::SUCCESS)
 }

@@ -28,7 +28,9 @@ impl QemuImg {
 
     /// Operations per second.
     pub fn bench(&self, work: Work) -> Result<f64> {
-        let mut bench = command("qemu-img", ["bench", "-f", self.format, "-d", "32"]);
+        // It wants no more requests in flight than there are between two flushes.
+        let depth = if work.flush_every > 0 { work.flush_every.min(32) } else { 32 };
+        let mut bench = command("qemu-img", ["bench", "-f", self.format, "-d", &depth.to_string()]);
         bench.args(["-c", &work.count.to_string(), "-s", &work.bytes.to_string()]);
         bench.args(["-S", &work.step.to_string()]);
         if work.write {
