@@ -42,6 +42,8 @@ pub trait Hardware {
     fn here() -> Self;
     /// Acknowledges the next pending interrupt, which is active then.
     fn acknowledge() -> Acknowledged;
+    /// What [`Self::acknowledge`] would give: ICC_HPPIR1_EL1, GICC_HPPIR.
+    fn peek() -> Acknowledged;
     /// Drops the running priority: others may come.
     fn drop_priority(interrupt: Acknowledged);
     /// Ends an interrupt that EL2 handled.

@@ -46,7 +46,7 @@ macro_rules! image {
                 let syndrome = $crate::regs::syndrome();
                 // SAFETY: called by the vectors only.
                 unsafe {
-                    $crate::vcpu::enter::<$kernel>(frame, |pe, vcpu| {
+                    $crate::vcpu::enter::<$kernel>(frame, syndrome, |pe, vcpu| {
                         <$kernel>::synchronous(pe, vcpu, syndrome)
                     })
                 }
@@ -55,7 +55,7 @@ macro_rules! image {
             #[unsafe(export_name = "bramble_interrupt")]
             extern "C" fn interrupt(frame: *mut Vcpu<$kernel>) -> *mut Vcpu<$kernel> {
                 // SAFETY: called by the vectors only.
-                unsafe { $crate::vcpu::enter::<$kernel>(frame, <$kernel>::interrupt) }
+                unsafe { $crate::vcpu::enter::<$kernel>(frame, $crate::pe::INTERRUPT, <$kernel>::interrupt) }
             }
 
             #[unsafe(export_name = "bramble_system_error")]
@@ -63,7 +63,7 @@ macro_rules! image {
                 let syndrome = $crate::regs::syndrome();
                 // SAFETY: called by the vectors only.
                 unsafe {
-                    $crate::vcpu::enter::<$kernel>(frame, |pe, vcpu| {
+                    $crate::vcpu::enter::<$kernel>(frame, syndrome, |pe, vcpu| {
                         <$kernel>::system_error(pe, vcpu, syndrome)
                     })
                 }

@@ -18,6 +18,7 @@ pub struct Pe<K: Kernel> {
     /// Top of the stack for exceptions from EL2 itself: first word, known to the vectors.
     emergency_top: u64,
     id: PeId,
+    pub(crate) exits: Exits,
     pub(crate) stack_top: u64,
     pub(crate) history_loops: u32,
     pub(crate) fp_owner: u64,
@@ -72,6 +73,47 @@ pub fn current() -> PeId {
 struct PeHead {
     emergency_top: u64,
     id: PeId,
+    exits: Exits,
+}
+
+/// Exits that each PE remembers.
+pub const EXITS: usize = 16;
+/// In the place of a syndrome: a physical interrupt.
+pub const INTERRUPT: u64 = 1 << 63;
+
+/// The last exits from guests on one PE: for the panic screen. Only the PE itself writes.
+#[derive(Default)]
+pub(crate) struct Exits {
+    next: AtomicU64,
+    last: [[AtomicU64; 2]; EXITS],
+}
+
+impl Exits {
+    #[inline(always)]
+    pub(crate) fn record(&self, syndrome: u64, elr: u64) {
+        let next = self.next.load(Ordering::Relaxed);
+        let [at_syndrome, at_elr] = &self.last[next as usize % EXITS];
+        at_syndrome.store(syndrome, Ordering::Relaxed);
+        at_elr.store(elr, Ordering::Relaxed);
+        self.next.store(next.wrapping_add(1), Ordering::Relaxed);
+    }
+}
+
+/// The last exits on this PE, the newest first: syndrome (or [`INTERRUPT`]) and address in the guest.
+pub fn last_exits() -> [Option<[u64; 2]>; EXITS] {
+    let mut found = [None; EXITS];
+    let pe = read!("tpidr_el2") as *const PeHead;
+    if pe.is_null() {
+        return found;
+    }
+    // SAFETY: as in `current`; the words are atomic.
+    let exits = unsafe { &(*pe).exits };
+    let next = exits.next.load(Ordering::Relaxed);
+    for (age, place) in (1..=next.min(EXITS as u64)).zip(&mut found) {
+        let words = &exits.last[(next - age) as usize % EXITS];
+        *place = Some([words[0].load(Ordering::Relaxed), words[1].load(Ordering::Relaxed)]);
+    }
+    found
 }
 
 /// Makes this PE ready to run guests, and its `Pe`.
@@ -80,13 +122,15 @@ fn prepare<K: Kernel>(host: &'static K::Host, id: PeId, stack_top: u64) -> &'sta
     let emergency: &'static Stack = Box::leak(Box::new(Stack([0; EMERGENCY_BYTES])));
     let emergency_top = core::ptr::from_ref(emergency) as u64 + EMERGENCY_BYTES as u64;
     // `current()` must know the id before the vmkernel's part is made.
-    let head = Box::leak(Box::new(PeHead { emergency_top, id }));
+    let head = Box::leak(Box::new(PeHead { emergency_top, id, exits: Exits::default() }));
     write!("tpidr_el2", core::ptr::from_mut(head) as u64);
     start_registers();
     gic::start_pe(id);
     let state = K::start_pe(host, id);
     let history_loops = vectors::history_loops();
-    let pe = Box::leak(Box::new(Pe { emergency_top, id, stack_top, history_loops, fp_owner: 0, state }));
+    let exits = Exits::default();
+    let pe =
+        Box::leak(Box::new(Pe { emergency_top, id, exits, stack_top, history_loops, fp_owner: 0, state }));
     write!("tpidr_el2", core::ptr::from_mut(pe) as u64);
     pe
 }

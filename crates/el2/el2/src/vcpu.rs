@@ -321,9 +321,10 @@ impl<K: Kernel> Loaded<K> {
         vcpu.context.load(false);
     }
 
-    /// When the virtual timer of the loaded vCPU will fire, on the physical counter.
-    pub fn timer_deadline(&self) -> Option<u64> {
-        (read!("cntv_ctl_el0") & 3 == 1).then(|| read!("cntv_cval_el0").wrapping_add(read!("cntvoff_el2")))
+    /// Whether the virtual timer of the loaded vCPU fires now: CNTV_CTL_EL0 ENABLE and ISTATUS, not IMASK.
+    #[inline(always)]
+    pub fn timer_is_due(&self) -> bool {
+        read!("cntv_ctl_el0") & 7 == 5
     }
 }
 
@@ -353,18 +354,20 @@ const HCR: u64 = 1
     | 1 << 35
     | 1 << 36;
 
-/// The vectors' way in: an exit from a guest.
+/// The vectors' way in: an exit from a guest, with ESR_EL2 or [`crate::pe::INTERRUPT`].
 ///
 /// # Safety
 /// Called by the vectors only, with the frame of the vCPU that ran.
 #[inline(always)]
 pub unsafe fn enter<K: Kernel>(
     frame: *mut Vcpu<K>,
+    syndrome: u64,
     handler: impl FnOnce(&mut Pe<K>, Loaded<K>) -> Loaded<K>,
 ) -> *mut Vcpu<K> {
     // SAFETY: SP_EL2 held the pointer that `Loaded` gave when the guest was entered; `pe` is this PE's, which no other
     // reference reaches while its guest runs.
     let (pe, loaded) = unsafe { (&mut *(*frame).pe, Loaded(NonNull::new_unchecked(frame), PhantomData)) };
+    pe.exits.record(syndrome, loaded.elr());
     handler(pe, loaded).0.as_ptr()
 }
 

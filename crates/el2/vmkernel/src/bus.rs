@@ -34,30 +34,36 @@ pub struct Access {
     pub width: Width,
 }
 
-/// The region of an address.
-#[inline(always)]
-pub fn find(vcpu: &mut Loaded, at: Ipa) -> Option<Region> {
-    let hint = vcpu.hint;
-    if at.0.wrapping_sub(hint.start) < hint.bytes {
-        return Some(hint);
-    }
-    search(vcpu, at)
-}
-
+/// Puts the region of an address into the hint; false where there is none.
 #[inline(never)]
-fn search(vcpu: &mut Loaded, at: Ipa) -> Option<Region> {
-    let found =
-        vcpu.vm.regions.iter().copied().find(|region| at.0.wrapping_sub(region.start) < region.bytes)?;
-    vcpu.hint = found;
-    Some(found)
+pub fn find(vcpu: &mut Loaded, at: Ipa) -> bool {
+    let mut regions = vcpu.vm.regions.iter();
+    let found = regions.find(|region| at.0.wrapping_sub(region.start) < region.bytes).copied();
+    if let Some(region) = found {
+        vcpu.hint = region;
+    }
+    found.is_some()
 }
 
-/// A guest's load.
+/// A load, in the region of the hint, of one of the registers that drivers read all the time.
 #[inline(always)]
-pub fn read(vcpu: &mut Loaded, device: DeviceKind, access: Access) -> u64 {
+pub fn read_polled(vcpu: &Loaded, offset: u64, width: Width) -> Option<u64> {
+    match vcpu.hint.device {
+        DeviceKind::Gicd => vcpu.signals.vgic.gicd_read_constant(offset, width),
+        DeviceKind::Gicr => vcpu.signals.vgic.gicr_read_constant(offset, width),
+        DeviceKind::Uart if offset == specs::pl011::FR => {
+            Some(vcpu.vm.devices.uart.lock().read(specs::pl011::FR, width))
+        }
+        _ => None,
+    }
+}
+
+/// A guest's load in the region of the hint.
+#[inline(always)]
+pub fn read(vcpu: &mut Loaded, access: Access) -> u64 {
     let Access { offset, width } = access;
-    match device {
-        DeviceKind::Gicd | DeviceKind::Gicr if vgic::needs_fold(offset) => {
+    match vcpu.hint.device {
+        device @ (DeviceKind::Gicd | DeviceKind::Gicr) if vgic::needs_fold(offset) => {
             read_folded(vcpu, device, offset, width)
         }
         DeviceKind::Gicd => vcpu.signals.vgic.gicd_read(vcpu.index, offset, width),
@@ -88,11 +94,11 @@ fn read_folded(vcpu: &mut Loaded, device: DeviceKind, offset: u64, width: Width)
     }
 }
 
-/// A guest's store.
+/// A guest's store in the region of the hint.
 #[inline(always)]
-pub fn write(pe: &mut Pe, vcpu: &mut Loaded, device: DeviceKind, access: Access, value: u64) {
+pub fn write(pe: &mut Pe, vcpu: &mut Loaded, access: Access, value: u64) {
     let Access { offset, width } = access;
-    match device {
+    match vcpu.hint.device {
         DeviceKind::Gicd => {
             let set = vcpu.signals.vgic.gicd_write(vcpu.index, offset, width, value);
             vcpu.signals.wake(set);

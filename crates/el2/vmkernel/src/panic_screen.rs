@@ -17,6 +17,7 @@ pub fn show(info: &PanicInfo<'_>) -> ! {
     let mut screen = el2::screen::Screen::take();
     let _ = writeln!(screen, "\n*** bramble: panic on PE {} ***\n{info}", el2::pe::current());
     backtrace(&mut screen, el2::regs::frame_pointer());
+    last_exits(&mut screen);
     end(&mut screen)
 }
 
@@ -44,6 +45,7 @@ pub fn show_exception(frame: &FatalFrame, syndrome: u64, address: u64, elr: u64)
     let _ = writeln!(screen, "sp  {:016x}", frame.sp);
     show_place(&mut screen, elr.wrapping_sub(base));
     backtrace(&mut screen, frame.x[29]);
+    last_exits(&mut screen);
     end(&mut screen)
 }
 
@@ -82,6 +84,18 @@ fn end(screen: &mut el2::screen::Screen) -> ! {
         power.restart();
     }
     el2::screen::halt()
+}
+
+/// What guests did on this PE before, the newest first.
+fn last_exits(screen: &mut el2::screen::Screen) {
+    let _ = writeln!(screen, "last exits on this PE:");
+    for [syndrome, elr] in el2::pe::last_exits().into_iter().flatten() {
+        let _ = if syndrome == el2::pe::INTERRUPT {
+            writeln!(screen, "  interrupt       at {elr:#018x}")
+        } else {
+            writeln!(screen, "  ESR {syndrome:#010x}  at {elr:#018x}")
+        };
+    }
 }
 
 fn backtrace(screen: &mut el2::screen::Screen, mut frame: u64) {

@@ -37,6 +37,8 @@ pub struct PeState {
     armed: u64,
     /// No deadline but the slice's is earlier.
     soonest: u64,
+    /// When there is something to do that is no vCPU's.
+    work_at: u64,
     /// When vCPUs may move to a PE that has others.
     next_balance: u64,
     later: VecDeque<(Arc<Vm>, DeviceKind)>,
@@ -55,6 +57,7 @@ impl PeState {
             shared: host.pe(pe),
             armed: u64::MAX,
             soonest: u64::MAX,
+            work_at: u64::MAX,
             next_balance: 0,
             later: VecDeque::new(),
             alarms: Alarms::default(),
@@ -163,7 +166,7 @@ fn reconsider(pe: &mut Pe, mut vcpu: Loaded, looks: bool, preempts: bool) -> Loa
             return retire(pe, vcpu);
         }
         vcpu.trap_wfi(pe.state.slots.residents > 1);
-        pe.state.soonest = idle::soonest(&pe.state).min(vcpu.physical_deadline());
+        pe.state.soonest = idle::soonest(&mut pe.state).min(vcpu.physical_deadline());
     }
     if preempts { yield_to_others(pe, vcpu) } else { go_on(pe, vcpu) }
 }
@@ -207,8 +210,8 @@ pub fn block(pe: &mut Pe, vcpu: Loaded) -> Loaded {
         vcpu.set_run(RunState::Running);
         return look(pe, vcpu);
     }
-    let virtual_timer = vcpu.timer_deadline().unwrap_or(u64::MAX);
-    let wake_at = vcpu.physical_deadline().min(virtual_timer);
+    // While it stays loaded its virtual timer fires in hardware.
+    let wake_at = vcpu.physical_deadline();
     pe.state.slots.block(vcpu.home.slot, wake_at, el2::regs::counter());
     pe.state.expect(wake_at);
     next(pe, Some(vcpu))
@@ -227,34 +230,50 @@ pub fn yield_to_others(pe: &mut Pe, vcpu: Loaded) -> Loaded {
 }
 
 /// Chooses what runs next, and sleeps while nothing can. `current` is loaded: ready (and queued) or blocked.
-pub fn next(pe: &mut Pe, mut current: Option<Loaded>) -> Loaded {
+#[inline(always)]
+pub fn next(pe: &mut Pe, current: Option<Loaded>) -> Loaded {
+    if !pe.state.shared.needs_attention()
+        && let Some(slot) = pe.state.slots.pick(el2::regs::counter)
+    {
+        return run(pe, current, slot);
+    }
+    wait(pe, current)
+}
+
+/// [`next`] where nothing is ready, or more is to be done.
+#[inline(never)]
+fn wait(pe: &mut Pe, mut current: Option<Loaded>) -> Loaded {
     loop {
         if pe.state.shared.needs_attention() {
             let what = pe.state.shared.take_attention();
             pe.state.take_woken(what, None);
             if what & LOOK != 0 {
                 idle::look_around(pe);
-                pe.state.soonest = idle::soonest(&pe.state);
+                pe.state.soonest = idle::soonest(&mut pe.state);
                 if let Some(vcpu) = current.take_if(|vcpu| vcpu.vm.is_stopping()) {
                     return retire(pe, vcpu);
                 }
             }
         }
-        let Some(slot) = pe.state.slots.pick(el2::regs::counter) else {
-            idle::wait(pe, current.as_ref());
-            continue;
-        };
-        match current.take_if(|current| current.home.slot == slot) {
-            Some(vcpu) => return enter(pe, vcpu),
-            None => {
-                if let Some(vcpu) = current.take() {
-                    park(pe, vcpu);
-                }
-                if let Some(vcpu) = load(pe, slot) {
-                    return enter(pe, vcpu);
-                }
-            }
+        if let Some(slot) = pe.state.slots.pick(el2::regs::counter) {
+            return run(pe, current, slot);
         }
+        idle::wait(pe, current.as_ref());
+    }
+}
+
+/// It is the turn of the vCPU in `slot`.
+#[inline(never)]
+fn run(pe: &mut Pe, current: Option<Loaded>, slot: u16) -> Loaded {
+    if let Some(vcpu) = current {
+        if vcpu.home.slot == slot {
+            return enter(pe, vcpu);
+        }
+        park(pe, vcpu);
+    }
+    match load(pe, slot) {
+        Some(vcpu) => enter(pe, vcpu),
+        None => wait(pe, None),
     }
 }
 
@@ -266,8 +285,13 @@ fn park(pe: &mut Pe, mut vcpu: Loaded) {
     }
     let slot = vcpu.home.slot;
     let parked = vcpu.unload();
+    let deadline = parked.timer_deadline();
     if let Some(place) = pe.state.slots.get(slot) {
         place.parked = Some(parked);
+        if let Some(deadline) = deadline.filter(|_| !place.queued) {
+            place.wake_at = place.wake_at.min(deadline);
+            pe.state.expect(deadline);
+        }
     }
 }
 
@@ -295,6 +319,9 @@ fn load(pe: &mut Pe, slot: u16) -> Option<Loaded> {
     }
     if core::mem::take(&mut vcpu.timer_is_active) && holds_timer(&vcpu) {
         gic::set_timer_active(true);
+    } else if vcpu.timer_is_due() {
+        // It fired while the vCPU was away: taken now, it saves an exit.
+        crate::exit::take_timer(pe, &vcpu);
     }
     Some(vcpu)
 }

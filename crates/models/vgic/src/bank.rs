@@ -113,9 +113,10 @@ impl Shared {
     }
 }
 
-/// Private state of one vCPU. A cache line of its own, so that vCPUs do not disturb each other.
+/// Private state of one vCPU. Cache lines of its own, so that vCPUs do not disturb each other; a power of two, so that
+/// finding one takes a shift.
 #[derive(Default)]
-#[repr(align(64))]
+#[repr(align(512))]
 pub(crate) struct Bank {
     /// Posts; see [`RECONCILE`].
     inbox: AtomicU64,

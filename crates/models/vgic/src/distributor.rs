@@ -33,12 +33,15 @@ const BANKED_END: u64 = 0x1000;
 const IROUTER_END: u64 = gicd::IROUTER + 8 * 160;
 
 impl Vgic {
+    /// A load from GICD of what never changes, and is read often; `None`: ask [`Self::gicd_read`].
+    #[inline]
+    pub fn gicd_read_constant(&self, offset: u64, width: Width) -> Option<u64> {
+        (offset == gicd::TYPER && width == Width::W32).then_some(u64::from(self.typer))
+    }
+
     /// A guest's load from GICD at `offset`.
     #[inline]
     pub fn gicd_read(&self, me: VcpuIndex, offset: u64, width: Width) -> u64 {
-        if width == Width::W32 && offset == gicd::TYPER {
-            return u64::from(self.typer);
-        }
         self.read_distributor(me, offset, width)
     }
 

@@ -16,14 +16,20 @@ use crate::vgic::Vgic;
 const PIDR0: u64 = 0x93;
 
 impl Vgic {
+    /// A load from the Redistributors of what never changes, and is read often; `None`: ask [`Self::gicr_read`].
+    #[inline]
+    pub fn gicr_read_constant(&self, offset: u64, width: Width) -> Option<u64> {
+        if offset & (gicr::STRIDE - 1) != gicr::TYPER || !matches!(width, Width::W32 | Width::W64) {
+            return None;
+        }
+        self.redistributor(offset).map(|vcpu| width.truncate(self.gicr_typer(vcpu)))
+    }
+
     /// A guest's load from the Redistributors at `offset`, counted from the first frame of vCPU 0.
     #[inline]
     pub fn gicr_read(&self, _me: VcpuIndex, offset: u64, width: Width) -> u64 {
         let Some(vcpu) = self.redistributor(offset) else { return 0 };
         let within = offset & (gicr::STRIDE - 1);
-        if within == gicr::TYPER && width == Width::W64 {
-            return self.gicr_typer(vcpu);
-        }
         self.read_redistributor(vcpu, within, width)
     }
 
@@ -51,6 +57,9 @@ impl Vgic {
 
     #[inline(never)]
     fn read_redistributor(&self, vcpu: VcpuIndex, within: u64, width: Width) -> u64 {
+        if within == gicr::TYPER && width == Width::W64 {
+            return self.gicr_typer(vcpu);
+        }
         if within & (width.bytes() - 1) != 0 || matches!(width, Width::W16 | Width::W64) {
             return 0;
         }

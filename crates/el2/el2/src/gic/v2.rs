@@ -116,6 +116,11 @@ impl Hardware for ListRegistersV2 {
     }
 
     #[inline(always)]
+    fn peek() -> Acknowledged {
+        Acknowledged(get(&GICC, 0x18))
+    }
+
+    #[inline(always)]
     fn drop_priority(interrupt: Acknowledged) {
         drop_priority(interrupt.0);
     }

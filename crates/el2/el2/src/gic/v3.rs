@@ -205,6 +205,11 @@ impl Hardware for ListRegistersV3 {
     }
 
     #[inline(always)]
+    fn peek() -> Acknowledged {
+        Acknowledged(read!("S3_0_C12_C12_2") as u32 & 0xff_ffff)
+    }
+
+    #[inline(always)]
     fn drop_priority(interrupt: Acknowledged) {
         drop_priority(interrupt.0);
     }

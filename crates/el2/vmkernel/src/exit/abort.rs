@@ -13,6 +13,12 @@ use specs::Ipa;
 
 /// ISS.ISV: the syndrome describes the access.
 const ISV: u64 = 1 << 24;
+/// ISS.WnR: a store.
+const WRITE: u64 = 1 << 6;
+/// ISS.SF: a 64-bit register.
+const SIXTY_FOUR: u64 = 1 << 15;
+/// ISS.SSE: the value is signed.
+const SIGNED: u64 = 1 << 21;
 /// ISS.S1PTW: the fault is of a stage-1 walk.
 const S1PTW: u64 = 1 << 7;
 /// ISS.DFSC without the level.
@@ -22,9 +28,23 @@ const PERMISSION_FAULT: u64 = 0x0c;
 /// Status code of a synchronous external abort, not on a walk.
 const EXTERNAL_ABORT: u64 = 0x10;
 
-/// A data abort.
+/// A data abort. Most are loads and stores of the device that was accessed last; each step hands on to the next and
+/// keeps nothing, so that none pays for the registers of another.
 #[inline(never)]
-pub fn data(pe: &mut Pe, mut vcpu: Loaded, syndrome: u64) -> Loaded {
+pub fn data(pe: &mut Pe, vcpu: Loaded, syndrome: u64) -> Loaded {
+    if syndrome & (ISV | S1PTW) != ISV || syndrome & STATUS_CLASS == PERMISSION_FAULT {
+        return unusual(pe, vcpu, syndrome);
+    }
+    let ipa = Ipa(vcpu.fault_ipa());
+    if ipa.0.wrapping_sub(vcpu.hint.start) >= vcpu.hint.bytes {
+        return elsewhere(pe, vcpu, syndrome, ipa);
+    }
+    device(pe, vcpu, syndrome, ipa)
+}
+
+/// The access is not described, or by other means.
+#[cold]
+fn unusual(pe: &mut Pe, vcpu: Loaded, syndrome: u64) -> Loaded {
     let mut ipa = Ipa(vcpu.fault_ipa());
     if syndrome & (STATUS_CLASS | S1PTW) == PERMISSION_FAULT {
         match vcpu.permission_fault_ipa() {
@@ -32,27 +52,61 @@ pub fn data(pe: &mut Pe, mut vcpu: Loaded, syndrome: u64) -> Loaded {
             None => return leave(pe, vcpu),
         }
     }
+    elsewhere(pe, vcpu, syndrome, ipa)
+}
+
+/// Not in the region of the last access: RAM, another device, or nothing.
+#[inline(never)]
+fn elsewhere(pe: &mut Pe, mut vcpu: Loaded, syndrome: u64, ipa: Ipa) -> Loaded {
     if vcpu.vm.plan.ram.offset_of(ipa).is_some() {
         return touch(pe, vcpu, ipa);
     }
-    if syndrome & (ISV | S1PTW) != ISV {
+    if syndrome & (ISV | S1PTW) != ISV || !bus::find(&mut vcpu, ipa) {
         return undescribed(pe, vcpu, ipa, 0x24);
     }
+    device(pe, vcpu, syndrome, ipa)
+}
+
+/// A load or store in the region that the hint names.
+#[inline(always)]
+fn device(pe: &mut Pe, mut vcpu: Loaded, syndrome: u64, ipa: Ipa) -> Loaded {
     vcpu.flight.count(Reason::Device);
-    let Some(region) = bus::find(&mut vcpu, ipa) else { return undescribed(pe, vcpu, ipa, 0x24) };
-    let access = Access { offset: ipa.0.wrapping_sub(region.start), width: width(syndrome) };
-    let target = (syndrome >> 16 & 31) as usize;
     vcpu.skip();
-    if syndrome & 1 << 6 != 0 {
-        let value = access.width.truncate(vcpu.x(target));
-        bus::write(pe, &mut vcpu, region.device, access, value);
-    } else {
-        let value = bus::read(&mut vcpu, region.device, access);
-        vcpu.set_x(target, extend(syndrome, access.width, value));
-    }
+    let offset = ipa.0.wrapping_sub(vcpu.hint.start);
+    if syndrome & WRITE != 0 { store(pe, vcpu, syndrome, offset) } else { load(pe, vcpu, syndrome, offset) }
+}
+
+#[inline(always)]
+fn store(pe: &mut Pe, mut vcpu: Loaded, syndrome: u64, offset: u64) -> Loaded {
+    let access = Access { offset, width: width(syndrome) };
+    let value = cut(syndrome, vcpu.x(target(syndrome)));
+    bus::write(pe, &mut vcpu, access, value);
     leave(pe, vcpu)
 }
 
+#[inline(always)]
+fn load(pe: &mut Pe, mut vcpu: Loaded, syndrome: u64, offset: u64) -> Loaded {
+    let Some(value) = bus::read_polled(&vcpu, offset, width(syndrome)) else {
+        return load_other(pe, vcpu, syndrome, offset);
+    };
+    vcpu.set_x(target(syndrome), extend(syndrome, value));
+    leave(pe, vcpu)
+}
+
+#[inline(never)]
+fn load_other(pe: &mut Pe, mut vcpu: Loaded, syndrome: u64, offset: u64) -> Loaded {
+    let value = bus::read(&mut vcpu, Access { offset, width: width(syndrome) });
+    vcpu.set_x(target(syndrome), extend(syndrome, value));
+    leave(pe, vcpu)
+}
+
+/// ISS.SRT: the register.
+#[inline(always)]
+fn target(syndrome: u64) -> usize {
+    (syndrome >> 16 & 31) as usize
+}
+
+/// ISS.SAS: how wide.
 #[inline(always)]
 fn width(syndrome: u64) -> Width {
     match syndrome >> 22 & 3 {
@@ -63,16 +117,25 @@ fn width(syndrome: u64) -> Width {
     }
 }
 
+/// The bits of a register that the access does not use.
+#[inline(always)]
+fn unused(syndrome: u64) -> u64 {
+    64 - (8 << (syndrome >> 22 & 3))
+}
+
+#[inline(always)]
+fn cut(syndrome: u64, value: u64) -> u64 {
+    value & (u64::MAX >> unused(syndrome))
+}
+
 /// ISS.SSE and ISS.SF: how the value fills the register.
 #[inline(always)]
-fn extend(syndrome: u64, width: Width, value: u64) -> u64 {
-    let value = width.truncate(value);
-    if syndrome & 1 << 21 == 0 {
-        return value;
+fn extend(syndrome: u64, value: u64) -> u64 {
+    if syndrome & SIGNED != 0 {
+        let signed = ((value << unused(syndrome)).cast_signed() >> unused(syndrome)).cast_unsigned();
+        return if syndrome & SIXTY_FOUR != 0 { signed } else { signed & 0xffff_ffff };
     }
-    let unused = 64_u32.saturating_sub(8_u32.saturating_mul(width as u32));
-    let signed = ((value << unused).cast_signed() >> unused).cast_unsigned();
-    if syndrome & 1 << 15 != 0 { signed } else { signed & 0xffff_ffff }
+    cut(syndrome, value)
 }
 
 /// The guest touched RAM that is not mapped.

@@ -63,13 +63,36 @@ pub(super) fn fire_deadlines(pe: &mut Pe) -> bool {
     let mut preempts = false;
     pe.state.armed = u64::MAX;
     el2::timer::clear_deadline();
+    let now = el2::regs::counter();
+    if pe.state.work_at <= now {
+        work(pe, now);
+    }
+    let mut next = u64::MAX;
+    for slot in 0..pe.state.slots.count() {
+        let Some(place) = pe.state.slots.get(slot) else { continue };
+        if place.wake_at > now {
+            next = next.min(place.wake_at);
+            continue;
+        }
+        place.wake_at = u64::MAX;
+        let vcpu = place.signals.vcpus.get(usize::from(place.index.0));
+        if vcpu.is_some_and(crate::signals::VcpuSignals::take_blocked) {
+            preempts |= pe.state.slots.wake(slot, now);
+        }
+    }
+    pe.state.soonest = next.min(pe.state.work_at);
+    preempts
+}
+
+/// What is due and is no vCPU's: work put off, guests' clocks, host devices.
+#[cold]
+fn work(pe: &mut Pe, now: u64) {
     for _ in 0..pe.state.later.len() {
         if let Some((vm, device)) = pe.state.later.pop_front() {
             let progress = crate::devices::poll(&vm, device);
             poll_later(pe, &vm, device, progress);
         }
     }
-    let now = el2::regs::counter();
     while let Some(vm) = pe.state.alarms.take_due(now) {
         crate::devices::ring(pe, &vm);
     }
@@ -79,26 +102,23 @@ pub(super) fn fire_deadlines(pe: &mut Pe) -> bool {
     {
         devices.look(pe);
     }
-    for slot in 0..pe.state.slots.count() {
-        let Some(place) = pe.state.slots.get(slot).filter(|place| place.wake_at <= now) else { continue };
-        place.wake_at = u64::MAX;
-        let vcpu = place.signals.vcpus.get(usize::from(place.index.0));
-        if vcpu.is_some_and(crate::signals::VcpuSignals::take_blocked) {
-            preempts |= pe.state.slots.wake(slot, now);
-        }
-    }
-    pe.state.soonest = soonest(&pe.state);
-    preempts
+    pe.state.work_at = soonest_work(&pe.state);
 }
 
 /// The next deadline but the slice's and those of the vCPU that runs.
-pub(super) fn soonest(state: &PeState) -> u64 {
+pub(super) fn soonest(state: &mut PeState) -> u64 {
+    state.work_at = soonest_work(state);
+    state.slots.next_wake().min(state.work_at)
+}
+
+/// The next deadline that is not a vCPU's.
+fn soonest_work(state: &PeState) -> u64 {
     if !state.later.is_empty() {
         return 0;
     }
     let devices = state.host.devices.get().filter(|_| state.is_first);
     let devices = devices.map_or(u64::MAX, |devices| devices.look_at());
-    state.slots.next_wake().min(state.alarms.next()).min(devices)
+    devices.min(state.alarms.next())
 }
 
 /// A device had more to do than one call may take: it goes on in an interrupt of its own, so that guests and others get
@@ -106,6 +126,7 @@ pub(super) fn soonest(state: &PeState) -> u64 {
 pub fn poll_later(pe: &mut Pe, vm: &Arc<Vm>, device: DeviceKind, progress: Progress) {
     if progress == Progress::More {
         pe.state.later.push_back((vm.clone(), device));
+        pe.state.work_at = 0;
         pe.state.expect(0);
         pe.state.arm();
     }
