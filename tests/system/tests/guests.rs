@@ -43,6 +43,22 @@ fn two_vcpus_share_one_pe() -> Result<()> {
     Ok(())
 }
 
+/// Without moves between PEs one of them would have half of all work; here the least has nearly as much as the most.
+#[test]
+fn three_busy_vcpus_share_two_pes() -> Result<()> {
+    let mut scene = on(Board::VirtGicv3, "shares").cpus(2);
+    scene.config.icount = true;
+    let mut machine = scene.test_guest("t", 3, "burn bramble.milliseconds=300")?.start()?;
+    let said = machine.expect("t| TESTS DONE 1 passed 0 failed", LIST)?;
+    let work: Vec<u64> =
+        said.lines().filter_map(|line| line.split_once(" work=")?.1.trim().parse().ok()).collect();
+    ensure!(work.len() == 3, "{work:?}");
+    let (least, most) = (work.iter().min().unwrap_or(&0), work.iter().max().unwrap_or(&0));
+    ensure!(most * 4 < least * 5, "more than a quarter apart: {work:?}");
+    machine.expect("host: all VMs are off", BOOT)?;
+    Ok(())
+}
+
 #[test]
 fn traps_on_neoverse_n1() -> Result<()> {
     behaviours(on(Board::VirtGicv3, "n1-list").cpus(2).cpu("neoverse-n1"), "trapped,fp,faults")
@@ -80,5 +96,6 @@ fn a_panic_shows_where_it_was() -> Result<()> {
     let mut machine = scene.start()?;
     machine.expect("*** bramble: panic on PE 0 ***", BOOT)?;
     machine.expect("vmkernel::start::start_host", BOOT)?;
+    machine.expect("last exits on this PE:", BOOT)?;
     Ok(())
 }

@@ -12,6 +12,7 @@ pub(crate) const NO_WALKS: u64 = 1 << 7 | 1 << 23;
 
 /// The same pointer, in a register of its own: a pair of registers moves by one instruction only within 504 bytes of one,
 /// and the context is further from the start of its vCPU.
+#[allow(clippy::pointers_in_nomem_asm_block, reason = "the pointer is not followed there")]
 #[inline(always)]
 fn near<T>(mut at: *mut T) -> *mut T {
     // SAFETY: no instruction; the compiler no longer knows what the pointer was computed from.

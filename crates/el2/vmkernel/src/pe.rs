@@ -94,14 +94,12 @@ impl PeState {
     #[inline]
     fn take_woken(&mut self, mut words: u32, running: Option<u16>) -> bool {
         let mut preempts = false;
-        words &= !LOOK;
-        if words == 0 {
-            return false;
-        }
         let now = el2::regs::counter();
         if let Some(running) = running {
+            // Also before others come by mail: their clocks are set by the one that runs.
             self.slots.charge(running, now);
         }
+        words &= !LOOK;
         while words != 0 {
             let word = words.trailing_zeros();
             words &= words.wrapping_sub(1);
