@@ -46,11 +46,12 @@ impl<L: InterruptLine, C: Clock> Pl031<L, C> {
     }
 
     /// The tick of the host's counter at which [`Pl031::poll`] is to be called next; `None` where no interrupt can
-    /// come. At most a second late, which is what the clock counts in.
+    /// come. At most a second late, which is what the clock counts in. It is past where the match came after the last
+    /// look.
     pub fn deadline(&self) -> Option<u64> {
-        let seconds = self.matched.wrapping_sub(self.now());
-        let comes = self.unmasked && !self.pending && seconds.cast_signed() > 0;
-        let ticks = u64::from(seconds).saturating_mul(self.clock.ticks_per_second());
+        let seconds = self.matched.wrapping_sub(self.now()).cast_signed();
+        let comes = self.unmasked && !self.pending && self.matched.wrapping_sub(self.seen).cast_signed() > 0;
+        let ticks = u64::try_from(seconds).unwrap_or(0).saturating_mul(self.clock.ticks_per_second());
         comes.then(|| self.clock.now_ticks().saturating_add(ticks))
     }
 

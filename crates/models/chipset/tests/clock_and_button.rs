@@ -54,6 +54,7 @@ fn an_alarm_rings_once() {
     rtc.poll();
     assert!(!line.high.get());
     clock.unix_seconds.set(1012);
+    assert_eq!(rtc.deadline(), Some(50), "the match came between the last look and the question");
     rtc.poll();
     assert!(line.high.get(), "a late look misses nothing");
     assert_eq!((rtc.read(pl031::MIS, Width::W32), rtc.deadline()), (1, None));
