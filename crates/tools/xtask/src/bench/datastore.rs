@@ -52,11 +52,19 @@ impl Ours {
         quiet(&mut command(&self.tool.display().to_string(), ["datastore", verb, &store].iter().chain(rest)))
     }
 
+    /// All blocks of a file are there, as a partition has them: allocating them is the file system's time, not the store's.
+    fn lay_out(store: &Path, mib: u64) -> Result<()> {
+        let mut file = std::fs::File::create(store)?;
+        for _ in 0..mib {
+            std::io::Write::write_all(&mut file, &[0; 1 << 20])?;
+        }
+        Ok(file.sync_all()?)
+    }
+
     /// A store of `all` MiB with a volume of `mib`.
     fn create(tool: &Path, store: PathBuf, all: u64, mib: u64) -> Result<Self> {
         let ours = Self { tool: tool.to_owned(), store };
-        std::fs::remove_file(&ours.store).ok();
-        ours.run(&["create", "--size", &format!("{all}M")])?;
+        ours.run(&["create", "--force", "--size", &format!("{all}M")])?;
         ours.run(&["volume", "bench", &format!("{mib}M")])?;
         Ok(ours)
     }
@@ -153,7 +161,9 @@ impl Bench<'_> {
         std::fs::create_dir_all(folder)?;
         let mib = self.options.size;
         let fill = self.sequential(true, 128 << 10);
-        let ours = Ours::create(&self.tool, folder.join("bramble-bench.store"), mib + mib / 4 + 64, mib)?;
+        let (store, all) = (folder.join("bramble-bench.store"), mib + mib / 4 + 64);
+        Ours::lay_out(&store, all)?;
+        let ours = Ours::create(&self.tool, store, all, mib)?;
         // Twice: the first pass takes one part of the store's blocks, the second the others.
         for _ in 0..2 {
             self.run(&ours, fill)?;
