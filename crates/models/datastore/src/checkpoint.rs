@@ -312,6 +312,12 @@ impl<P: BlockPort> Store<P> {
                     return Err(self.stall(need));
                 }
                 Err(Need::Failed(_)) => {
+                    let mut pending = [&frozen.space, &attempt.space].into_iter();
+                    if pending.any(|p| p.within(start, len).any(|(.., used)| used)) {
+                        // A root whose space map calls blocks free that it uses must never be.
+                        attempt.failed = true;
+                        return Ok(());
+                    }
                     // What is freed there stays lost until the space map is rebuilt; nothing is handed out there.
                     self.report(Event::GroupLost { group });
                     return Ok(());
