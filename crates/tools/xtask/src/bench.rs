@@ -70,6 +70,11 @@ pub fn bench(at: &Artifacts, options: &BenchOptions) -> Result<ExitCode> {
         peers.insert("Xen", peer("Xen", || xen::measure(at, &guests)));
     }
     rows::print(&rows::rows(), &bramble, &peers, options.json);
+    if !options.json {
+        println!(
+            "Each entry from a guest has 27 instructions, in its target too, that overwrite the branch history."
+        );
+    }
     Ok(ExitCode::SUCCESS)
 }
 
