@@ -40,6 +40,11 @@ impl Artifacts {
         self.out().join("bramble.elf")
     }
 
+    /// hostd, flat: a part of the image.
+    pub fn hostd(&self) -> PathBuf {
+        self.out().join("hostd.bin")
+    }
+
     /// A test guest, flat.
     pub fn test_guest(&self, name: &str) -> PathBuf {
         self.out().join("test-guest").join(format!("{name}.bin"))

@@ -74,6 +74,8 @@ extern "C" fn el1_start(device_tree: usize) {
 
 #[panic_handler]
 fn panic(info: &core::panic::PanicInfo) -> ! {
+    // A world's supervisor keeps its last words; anyone else's go to the console.
+    crate::world::last_words(info);
     console::break_lock();
     crate::println!("PANIC {info}");
     crate::smccc::system_off();

@@ -14,6 +14,7 @@
 //! | GIC CPU interface | [`gic`] |
 //! | HVC and SMC | [`smccc`] |
 //! | other vCPUs | [`cpus`] |
+//! | the calls of a world | [`world`] |
 //! | PL011 | [`console`] |
 #![no_std]
 // A library for bare metal: on a PC there is nothing to build.
@@ -37,6 +38,7 @@ pub mod registers;
 pub mod sandbox;
 pub mod smccc;
 pub mod window;
+pub mod world;
 
 pub use boot::Boot;
 pub use dtoolkit;

@@ -72,7 +72,8 @@ macro_rules! issue {
 
 /// Calls `function` with three arguments; x0 to x3 as they come back.
 ///
-/// Panics for CPU_ON and CPU_SUSPEND with an entry point inside RAM: that would run code of ours without a stack.
+/// Panics for CPU_ON and CPU_SUSPEND with an entry point inside RAM: that would run code of ours without a stack. Panics
+/// for the calls of a world, which write to memory: those are made by [`crate::world`].
 pub fn call(conduit: Conduit, function: u32, arguments: [u64; 3]) -> [u64; 4] {
     let entry_matters = matches!(
         function,
@@ -83,6 +84,7 @@ pub fn call(conduit: Conduit, function: u32, arguments: [u64; 3]) -> [u64; 4] {
             | 0xC400_000C
             | 0xC400_000E
     );
+    assert!(function >> 16 != abi::call::BASE >> 16, "a call of a world");
     assert!(!entry_matters || !boot::in_ram(arguments[1]), "an entry point in our own memory");
     issue(conduit, function, arguments)
 }

@@ -24,6 +24,7 @@ mod random;
 mod reset;
 mod sgi;
 mod smp;
+mod steady;
 mod timers;
 mod trapped;
 mod virq;
@@ -41,6 +42,7 @@ type Behaviour = (&'static str, fn(&'static Boot, &mut Report));
 const BEHAVIOURS: &[Behaviour] = &[
     ("hello", hello::run),
     ("worker", worker::run),
+    ("steady", steady::run),
     ("smp", smp::run),
     ("stay", smp::stay),
     ("burn", smp::burn),

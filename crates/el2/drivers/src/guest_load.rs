@@ -31,11 +31,12 @@ pub fn load_image(target: &impl LoadTarget, at: Ipa, from: Span) -> Result<(), B
     })
 }
 
-/// Loads what the host made: a device tree.
+/// Loads what is the host's own: a device tree, the image of a world.
 pub fn load_bytes(target: &impl LoadTarget, at: Ipa, from: &[u8]) -> Result<(), BadAddress> {
     load(target, at, from.len() as u64, |into, done| {
         let rest = usize::try_from(done).ok().and_then(|done| from.get(done..)).unwrap_or_default();
         target.put(into, rest.get(..into.bytes as usize).unwrap_or(rest));
+        target.sync_code(into);
     })
 }
 
@@ -123,11 +124,12 @@ mod tests {
     }
 
     #[test]
-    fn a_device_tree_is_in_dram() {
+    fn a_device_tree_or_world_is_in_dram_and_fetched_whole() {
         let guest = Guest::new();
         let tree: Vec<u8> = (0..600_u32).map(|n| (n % 250) as u8 + 1).collect();
         load_bytes(&guest, Ipa(1400), &tree).unwrap();
         assert_eq!(guest.sees(1400, 600), tree);
+        assert_eq!(guest.fetched.borrow().iter().map(|span| span.bytes).sum::<u32>(), 600);
     }
 
     #[test]

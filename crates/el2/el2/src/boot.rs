@@ -134,6 +134,8 @@ pub struct Machine {
     pub entered_at: u64,
     /// Bytes of the image in memory, tables, stacks and BSS included.
     pub image_bytes: u64,
+    /// The world that is in the image: hostd; empty where there is none.
+    pub world: &'static [u8],
 }
 
 static BOARD: Once<&'static Board> = Once::new();
@@ -156,7 +158,7 @@ const MAX_DEVICE_TREE_BYTES: usize = 2 << 20;
 ///
 /// # Safety
 /// Called once, by the boot code only, with what the boot loader left in x0.
-pub unsafe fn boot<K: Kernel>(device_tree: *const u8) -> ! {
+pub unsafe fn boot<K: Kernel>(device_tree: *const u8, world: &'static [u8]) -> ! {
     let entered_at = crate::regs::counter();
     if crate::regs::current_el() != 2 {
         stop(
@@ -194,7 +196,7 @@ pub unsafe fn boot<K: Kernel>(device_tree: *const u8) -> ! {
     let board: &'static Board = Box::leak(Box::new(board));
     BOARD.call_once(|| board);
     let archive = board.initrd.filter(|archive| holds(board, *archive));
-    let machine = Machine { board, archive, entered_at, image_bytes: image.bytes };
+    let machine = Machine { board, archive, entered_at, image_bytes: image.bytes, world };
     let host: &'static K::Host = Box::leak(Box::new(K::boot(machine)));
     pe::run_boot_pe::<K>(host, &board.pes, board.psci_by_smc)
 }

@@ -100,6 +100,11 @@ impl Context {
         Self { fp: [0; 32], fpcr: 0, fpsr: 0, registers, tcr: 0, cntv_ctl: 0, vttbr, hcr }
     }
 
+    /// Where the guest was: PC and PSTATE.
+    pub(crate) fn position(&self) -> (u64, u64) {
+        (self.registers.elr_el2, self.registers.spsr_el2)
+    }
+
     /// The virtual timer's compare value as a value of the physical counter, if it is enabled and not masked.
     pub(crate) fn timer_deadline(&self) -> Option<u64> {
         (self.cntv_ctl & 3 == 1).then(|| self.registers.cntv_cval.wrapping_add(self.registers.cntvoff))

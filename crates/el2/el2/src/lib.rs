@@ -28,17 +28,21 @@ pub mod vectors;
 
 pub use mmio::DeviceRegisters;
 
-/// Makes an image of a kernel: the symbols that boot code and vectors call.
+/// Makes an image of a kernel: the symbols that boot code and vectors call. A second argument is the flat file of the
+/// world that goes with it.
 #[macro_export]
 macro_rules! image {
     ($kernel:ty) => {
+        $crate::image!($kernel, &[]);
+    };
+    ($kernel:ty, $world:expr) => {
         const _: () = {
             use $crate::vcpu::{Kernel, Loaded, Vcpu};
 
             #[unsafe(export_name = "bramble_boot")]
             extern "C" fn boot(device_tree: *const u8) -> ! {
                 // SAFETY: called by the boot code only, with x0 of the boot loader.
-                unsafe { $crate::boot::boot::<$kernel>(device_tree) }
+                unsafe { $crate::boot::boot::<$kernel>(device_tree, $world) }
             }
 
             #[unsafe(export_name = "bramble_synchronous")]

@@ -53,6 +53,18 @@ impl GuestRam {
         self.range
     }
 
+    /// Whether all of `bytes` bytes at `at` were touched: an access to them takes no memory.
+    pub fn holds(&self, at: Ipa, bytes: u64) -> bool {
+        let Some(offset) = self.range.offset_of(at) else { return false };
+        let Some(end) = offset.checked_add(bytes).filter(|end| *end <= self.range.bytes()) else {
+            return false;
+        };
+        let (first, last) = (offset / BLOCK_BYTES, end.saturating_sub(1) / BLOCK_BYTES);
+        (first..=last).all(|index| {
+            self.blocks.get(index as usize).is_some_and(|slot| slot.load(Ordering::Acquire) != 0)
+        })
+    }
+
     /// Bytes that were touched.
     pub fn touched_bytes(&self) -> u64 {
         self.owned.lock().blocks.len() as u64 * BLOCK_BYTES

@@ -124,7 +124,24 @@ impl<K: Kernel> Unbound<K> {
 /// A vCPU of this PE that is not in the hardware.
 pub struct Parked<K: Kernel>(Box<Vcpu<K>>, PhantomData<*mut ()>);
 
+/// The general registers of a vCPU that is not in the hardware.
+#[derive(Clone, Copy, Debug)]
+pub struct Position {
+    /// x0 to x30.
+    pub x: [u64; 31],
+    /// Where it goes on.
+    pub pc: u64,
+    /// As in SPSR_EL2.
+    pub pstate: u64,
+}
+
 impl<K: Kernel> Parked<K> {
+    /// Where it was when it left.
+    pub fn position(&self) -> Position {
+        let (pc, pstate) = self.0.context.position();
+        Position { x: self.0.x, pc, pstate }
+    }
+
     /// Frees the vCPU from this PE. Its FP/SIMD registers were saved when it was unloaded.
     pub fn unbind(self) -> Unbound<K> {
         let mut vcpu = self.0;

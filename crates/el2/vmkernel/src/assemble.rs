@@ -8,6 +8,7 @@ use crate::host_disk::{Backend, Owner, Window};
 use crate::network::{Sink, SwitchPort};
 use crate::signals::Signals;
 use crate::vm::{Vm, Wanted, start_vcpu};
+use crate::world::{Manifest, World};
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
@@ -24,6 +25,7 @@ use specs::{IpaRange, VcpuIndex};
 use spin::Mutex;
 use stage2::{Attributes, Stage2, Vmid};
 use vgic::{Version, Vgic};
+use vswitch::Group;
 use vswitch::switch::PortIndex;
 
 /// How RAM is mapped.
@@ -44,10 +46,15 @@ pub struct Source {
     pub firmware: Option<Span>,
     /// Images of the disks, in order.
     pub disks: Vec<Option<Span>>,
+    /// It is a world: what it may do, and its image, which stands for a kernel.
+    pub world: Option<(&'static Manifest, &'static [u8])>,
 }
 
 /// Makes a VM and starts it. `Err` says what stood in the way; nothing is left behind then.
 pub fn assemble(host: &'static Host, source: Source) -> Result<Arc<Vm>, String> {
+    if source.world.is_none() {
+        host.inventory.register(host, &source);
+    }
     let (document, plan) = plan(&source)?;
     let (ram, vmid, stage2) = allocate(host, &plan)?;
     let result = build(host, source, &document, plan, ram, (vmid, stage2));
@@ -55,6 +62,7 @@ pub fn assemble(host: &'static Host, source: Source) -> Result<Arc<Vm>, String> 
     host.vms.lock().push(vm.clone());
     start(host, &vm).inspect_err(|_| {
         *vm.stage2.lock() = None;
+        host.inventory.ended(&vm);
         host.vms.lock().retain(|other| other.id != vm.id);
         host.release_vmid(vmid);
     })?;
@@ -69,7 +77,8 @@ fn gic() -> GicVersion {
 fn plan(source: &Source) -> Result<(api::host::Vm, MachinePlan), String> {
     let document = source.document.clone().ok_or("no document")?;
     let boot = source.boot.clone().ok_or("nothing to boot")?;
-    let spec = document.machine_spec(gic(), boot).ok_or("a size out of range")?;
+    let mut spec = document.machine_spec(gic(), boot).ok_or("a size out of range")?;
+    spec.world = source.world.is_some();
     let plan = spec.plan().map_err(|error| format!("{error}"))?;
     Ok((document, plan))
 }
@@ -105,7 +114,9 @@ fn build(
     let vgic = Vgic::new(version, plan.spec.vcpus).ok_or("1 to 8 vCPUs")?;
     let signals = Arc::new(Signals::new(host, vgic));
     let disks = disks(host, document, &source, &signals)?;
-    let cards = cards(host, document)?;
+    let world = source.world.map(|(manifest, _)| World::new(host, manifest));
+    let group = source.world.map_or(Group::default(), |(manifest, _)| manifest.network);
+    let cards = cards(host, document, group)?;
     let ports: Vec<PortIndex> = cards.iter().map(|card| card.port).collect();
     let disconnect = |why: String| {
         for port in &ports {
@@ -121,6 +132,7 @@ fn build(
         signals: &signals,
         ram: &ram,
         streams: streams.each_ref(),
+        tray: world.as_ref().map(|world| &world.tray),
         firmware_bytes: source.firmware.map_or(0, |firmware| u64::from(firmware.bytes)),
     };
     let devices = Box::new(Devices::new(&connections, disks, cards).map_err(disconnect)?);
@@ -144,6 +156,8 @@ fn build(
         streams,
         ports,
         source,
+        world,
+        told: Mutex::default(),
         live: AtomicU32::new(0),
         wanted: AtomicU8::new(Wanted::Running as u8),
         counter_offset: AtomicU64::new(0),
@@ -177,11 +191,11 @@ fn disks(
     Ok(disks)
 }
 
-fn cards(host: &'static Host, document: &api::host::Vm) -> Result<Vec<SwitchPort>, String> {
+fn cards(host: &'static Host, document: &api::host::Vm, group: Group) -> Result<Vec<SwitchPort>, String> {
     let mut cards: Vec<SwitchPort> = Vec::new();
     for index in 0..document.nics.len() {
         let address = document.mac_address(index).ok_or("a network card without an address")?;
-        match SwitchPort::connect(host, vswitch::MacAddress(address.0)) {
+        match SwitchPort::connect(host, vswitch::MacAddress(address.0), group) {
             Ok(card) => cards.push(card),
             Err(why) => {
                 for card in &cards {
@@ -235,6 +249,11 @@ fn start(host: &'static Host, vm: &Arc<Vm>) -> Result<(), String> {
     // Virtual time starts at 0.
     vm.counter_offset.store(el2::regs::counter(), Ordering::Relaxed);
     let context = if vm.plan.kernel.is_some() { vm.plan.device_tree.start().0 } else { 0 };
+    match &vm.world {
+        // What it may ask for is of its generation.
+        Some(world) => world.tray.set_generation(host.supervisor.generation()),
+        None => host.inventory.started(vm),
+    }
     Ok(start_vcpu(host, vm, VcpuIndex(0), vm.plan.entry, context)?)
 }
 
@@ -242,6 +261,9 @@ fn load(host: &Host, vm: &Vm) -> Result<(), String> {
     let outside = |what: &str| format!("{what} does not fit its RAM");
     if let (Some(range), Some(kernel)) = (vm.plan.kernel, vm.source.kernel) {
         vm.ram.load_image(range.start(), kernel).map_err(|_| outside("the kernel"))?;
+    }
+    if let (Some(range), Some((_, image))) = (vm.plan.kernel, vm.source.world) {
+        vm.ram.load_bytes(range.start(), image).map_err(|_| outside("the image"))?;
     }
     if let (Some(range), Some(initrd)) = (vm.plan.initrd, vm.source.initrd) {
         vm.ram.load_image(range.start(), initrd).map_err(|_| outside("the initrd"))?;

@@ -78,6 +78,18 @@ impl Stream {
         self.number
     }
 
+    /// Position after the last byte.
+    pub fn end(&self) -> u64 {
+        self.ring.lock().end()
+    }
+
+    /// Copies what follows position `from`: the position of the first byte given, how many, and the end's position.
+    pub fn read(&self, from: u64, into: &mut [u8]) -> (u64, usize, u64) {
+        let ring = self.ring.lock();
+        let (first, count) = ring.read(from, into);
+        (first, count, ring.end())
+    }
+
     /// Gives what was typed, `byte` last, to `receive` until that has no more room.
     pub fn offer(&self, byte: Option<u8>, mut receive: impl FnMut(u8) -> bool) {
         let mut held = self.held.lock();

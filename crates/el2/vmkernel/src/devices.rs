@@ -3,6 +3,7 @@
 //! Called by [`crate::bus`] (a guest's access), [`crate::start`] (input, completions). Each device is its own lock;
 //! lock order: registers → transmit half → switch → receive halves → interrupt lines.
 
+use crate::desk::{self, Calls, Door, Tray};
 use crate::host::Host;
 use crate::host_disk::Backend;
 use crate::network::{NetCard, SwitchPort};
@@ -77,6 +78,8 @@ pub struct Devices {
     /// virtio-net, by card number.
     pub nets: Vec<Arc<NetCard>>,
     entropy: EntropySource,
+    /// A world's call queue.
+    pub calls: Option<Calls>,
     code: Mutex<Rom<Arc<GuestRam>>>,
     variables: Mutex<Flash<Arc<GuestRam>>>,
     /// Contents of the two flash banks.
@@ -97,6 +100,8 @@ pub struct Connections<'a> {
     pub streams: [&'a Arc<Stream>; 2],
     /// Bytes of firmware.
     pub firmware_bytes: u64,
+    /// A world's requests.
+    pub tray: Option<&'a Arc<Tray>>,
 }
 
 impl Connections<'_> {
@@ -148,6 +153,10 @@ impl Devices {
                 to.ram.clone(),
                 to.wire(DeviceKind::Entropy),
             ),
+            calls: to.tray.map(|tray| {
+                let device = virtio::Calls::new(Door(tray.clone()));
+                VirtioMmio::new(device, to.ram.clone(), to.wire(DeviceKind::Calls))
+            }),
             code: Mutex::new(Rom::new(code.clone(), code.range())),
             variables: Mutex::new(Flash::new(variables.clone(), variables.range())),
             banks: [code, variables],
@@ -165,6 +174,9 @@ impl Devices {
         }
         self.console.reset();
         self.entropy.reset();
+        if let Some(calls) = &self.calls {
+            calls.reset();
+        }
         self.variables.lock().reset();
         *self.uart.lock() = Pl011::new(wire(machine::layout::UART_INTID), stream.clone());
         *self.rtc.lock() = Pl031::new(wire(machine::layout::RTC_INTID), HostClock(host));
@@ -188,6 +200,7 @@ pub fn read(vm: &Vm, device: DeviceKind, offset: u64, width: Width) -> u64 {
         DeviceKind::Net(n) => devices.nets.get(usize::from(n)).map_or(0, |net| net.read(offset, width)),
         DeviceKind::Console => devices.console.read(offset, width),
         DeviceKind::Entropy => devices.entropy.read(offset, width),
+        DeviceKind::Calls => devices.calls.as_ref().map_or(0, |calls| calls.read(offset, width)),
         DeviceKind::Rtc => devices.rtc.lock().read(offset, width),
         DeviceKind::Gpio => devices.gpio.lock().read(offset, width),
         DeviceKind::FlashCode => devices.code.lock().read(offset, width),
@@ -211,6 +224,11 @@ pub fn write(pe: &mut Pe, vm: &Arc<Vm>, device: DeviceKind, offset: u64, width: 
         }
         DeviceKind::Console => devices.console.write(offset, width, value),
         DeviceKind::Entropy => devices.entropy.write(offset, width, value),
+        DeviceKind::Calls => match devices.calls.as_ref().map(|calls| calls.write(offset, width, value)) {
+            // What was asked for is carried out later, with no lock held.
+            Some(Progress::Done) if desk::has_work(vm) => Progress::More,
+            progress => progress.unwrap_or(Progress::Done),
+        },
         DeviceKind::Rtc => {
             devices.rtc.lock().write(offset, width, value);
             set_alarm(pe, vm);
@@ -234,14 +252,20 @@ fn write_simple(vm: &Vm, device: DeviceKind, offset: u64, width: Width, value: u
     }
 }
 
-/// Has the PE look at the VM's clock when it matters next.
-fn set_alarm(pe: &mut Pe, vm: &Arc<Vm>) {
-    pe.state.alarms.set(vm, vm.devices.rtc.lock().deadline());
+/// Has the PE look at the VM's clock when it matters next; and at a world, as its supervisor wishes.
+pub fn set_alarm(pe: &mut Pe, vm: &Arc<Vm>) {
+    let clock = vm.devices.rtc.lock().deadline();
+    let supervisor = &pe.state.host.supervisor;
+    let look = vm.world.as_ref().and_then(|_| supervisor.alarm(pe.id()));
+    pe.state.alarms.set(vm, clock.into_iter().chain(look).min());
     pe.state.look_soon();
 }
 
-/// The VM's clock has reached an alarm.
+/// The VM's clock has reached an alarm, or it is time to look at a world.
 pub fn ring(pe: &mut Pe, vm: &Arc<Vm>) {
+    if vm.world.is_some() {
+        crate::supervisor::look(pe, vm);
+    }
     vm.devices.rtc.lock().poll();
     set_alarm(pe, vm);
 }
@@ -300,6 +324,7 @@ pub fn poll(vm: &Vm, device: DeviceKind) -> Progress {
         DeviceKind::Net(n) => devices.nets.get(usize::from(n)).map_or(Progress::Done, |net| net.poll()),
         DeviceKind::Console => devices.console.poll(),
         DeviceKind::Entropy => devices.entropy.poll(),
+        DeviceKind::Calls => desk::work(vm),
         _ => Progress::Done,
     }
 }

@@ -28,6 +28,39 @@ pub const REASONS: usize = 7;
 /// Names of the reasons, in their order.
 pub const NAMES: [&str; REASONS] = ["call", "register", "device", "memory", "wait", "interrupt", "other"];
 
+/// Counts of a VM, as its vCPUs told them last.
+#[derive(Clone, Debug, Default)]
+pub struct Told {
+    now: [[u64; REASONS]; 8],
+    gone: [u64; REASONS],
+}
+
+impl Told {
+    /// A vCPU's counts of today.
+    pub fn tell(&mut self, vcpu: usize, flight: &Flight) {
+        if let Some(counts) = self.now.get_mut(vcpu) {
+            *counts = flight.counts;
+        }
+    }
+
+    /// A vCPU is gone: if it starts again, it counts from zero.
+    pub fn close(&mut self, vcpu: usize, flight: &Flight) {
+        self.tell(vcpu, &Flight::default());
+        add(&mut self.gone, &flight.counts);
+    }
+
+    /// All vCPUs'.
+    pub fn sum(&self) -> [u64; REASONS] {
+        let mut sum = self.gone;
+        self.now.iter().for_each(|counts| add(&mut sum, counts));
+        sum
+    }
+}
+
+fn add(sum: &mut [u64; REASONS], counts: &[u64; REASONS]) {
+    sum.iter_mut().zip(counts).for_each(|(sum, count)| *sum = sum.wrapping_add(*count));
+}
+
 /// Counts of one vCPU.
 #[derive(Clone, Debug, Default)]
 pub struct Flight {

@@ -2,11 +2,13 @@
 
 use crate::console::Console;
 use crate::host_devices::HostDevices;
+use crate::inventory::Inventory;
 use crate::network::Switch;
 use crate::pe::PeShared;
 use crate::random::Random;
 use crate::self_test::RollCall;
 use crate::start::Waiting;
+use crate::supervisor::Supervisor;
 use crate::vm::Vm;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -31,8 +33,14 @@ pub struct Host {
     pub random: Random,
     /// ID registers that guests see.
     pub ids: [u64; 64],
-    /// VMs that exist.
+    /// VMs that exist, worlds among them.
     pub vms: Mutex<Vec<Arc<Vm>>>,
+    /// VMs that are known, worlds not among them.
+    pub inventory: Inventory,
+    /// Who looks after hostd.
+    pub supervisor: Supervisor,
+    /// hostd's image.
+    pub world_image: &'static [u8],
     pes: Box<[PeShared]>,
     no_pe: PeShared,
     up: AtomicU16,
@@ -77,6 +85,9 @@ impl Host {
             random,
             ids,
             vms: Mutex::new(Vec::new()),
+            inventory: Inventory::default(),
+            supervisor: Supervisor::new(),
+            world_image: machine.world,
             pes: (0..MAX_PES).map(|_| PeShared::default()).collect(),
             no_pe: PeShared::default(),
             up: AtomicU16::new(0),
@@ -98,6 +109,22 @@ impl Host {
     pub fn pe(&self, pe: PeId) -> &PeShared {
         // Ids are given by `el2`, below MAX_PES: the other never comes.
         self.pes.get(usize::from(pe.0)).unwrap_or(&self.no_pe)
+    }
+
+    /// Nanoseconds from when the image was entered until a count of the physical counter.
+    pub fn nanoseconds_of(&self, counter: u64) -> u64 {
+        let ticks = u128::from(counter.saturating_sub(self.started_at));
+        u64::try_from(ticks * 1_000_000_000 / u128::from(el2::regs::counter_hz())).unwrap_or(u64::MAX)
+    }
+
+    /// Nanoseconds since the image was entered.
+    pub fn nanoseconds(&self) -> u64 {
+        self.nanoseconds_of(el2::regs::counter())
+    }
+
+    /// Whether no guest runs; worlds do not count.
+    pub fn is_without_guests(&self) -> bool {
+        !self.vms.lock().iter().any(|vm| vm.world.is_none())
     }
 
     /// Whole seconds since the image was entered.
@@ -141,7 +168,7 @@ impl Host {
 
     /// Whether there ever was a VM.
     pub fn had_vms(&self) -> bool {
-        self.next_vm.load(Ordering::Relaxed) > 1
+        self.inventory.count() != 0
     }
 
     /// A name in the TLBs for a new VM: 255 at a time.

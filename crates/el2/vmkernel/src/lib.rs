@@ -8,6 +8,8 @@
 //! | [`vm`], [`assemble`] | a VM, and its way from a specification to its first instruction |
 //! | [`bus`] | which device an address belongs to |
 //! | [`console`] | the one serial line: host log and guests |
+//! | [`world`], [`supervisor`] | hostd: a VM with a role, and who looks after it |
+//! | [`calls`], [`desk`] | what a world asks for: by HVC, by the call queue |
 //! | [`panic_screen`] | the end |
 #![no_std]
 #![forbid(unsafe_code)]
@@ -17,7 +19,9 @@ extern crate alloc;
 pub mod alarms;
 pub mod assemble;
 pub mod bus;
+pub mod calls;
 pub mod console;
+pub mod desk;
 pub mod devices;
 pub mod disk;
 pub mod exit;
@@ -26,6 +30,7 @@ pub mod host;
 pub mod host_devices;
 pub mod host_disk;
 pub mod identification;
+pub mod inventory;
 pub mod lists;
 pub mod network;
 pub mod panic_screen;
@@ -35,9 +40,11 @@ pub mod self_test;
 pub mod services;
 pub mod signals;
 pub mod start;
+pub mod supervisor;
 pub mod uplink;
 pub mod vcpu;
 pub mod vm;
+pub mod world;
 
 use el2::boot::Machine;
 use el2::vcpu::Kernel;

@@ -20,6 +20,12 @@ pub type Switch = vswitch::Switch<Sink>;
 /// A guest's network card.
 pub type NetCard = VirtioMmio<Net<SwitchPort>, Arc<GuestRam>, Wire>;
 
+/// The port group of hostd's card. Its own VLAN, once hosts can be told one; all policies reject.
+pub const MANAGEMENT: Group = Group {
+    vlan: vswitch::VlanId::NONE,
+    policy: vswitch::Policy { promiscuous: false, mac_changes: false, forged_transmits: false },
+};
+
 /// Where a port's frames go.
 pub enum Sink {
     /// A guest's card.
@@ -50,9 +56,13 @@ pub struct SwitchPort {
 }
 
 impl SwitchPort {
-    /// Takes a port for a card.
-    pub fn connect(host: &'static Host, address: MacAddress) -> Result<Self, vswitch::ConnectError> {
-        let port = host.switch.connect(address, Group::default())?;
+    /// Takes a port of a group for a card.
+    pub fn connect(
+        host: &'static Host,
+        address: MacAddress,
+        group: Group,
+    ) -> Result<Self, vswitch::ConnectError> {
+        let port = host.switch.connect(address, group)?;
         Ok(Self { host, port, address })
     }
 }

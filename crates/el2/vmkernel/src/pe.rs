@@ -163,6 +163,7 @@ fn reconsider(pe: &mut Pe, mut vcpu: Loaded, looks: bool, preempts: bool) -> Loa
         if vcpu.vm.is_stopping() {
             return retire(pe, vcpu);
         }
+        vcpu.tell_exits();
         vcpu.trap_wfi(pe.state.slots.residents > 1);
         pe.state.soonest = idle::soonest(&mut pe.state).min(vcpu.physical_deadline());
     }
@@ -248,6 +249,9 @@ fn wait(pe: &mut Pe, mut current: Option<Loaded>) -> Loaded {
             if what & LOOK != 0 {
                 idle::look_around(pe);
                 pe.state.soonest = idle::soonest(&mut pe.state);
+                if let Some(vcpu) = &current {
+                    vcpu.tell_exits();
+                }
                 if let Some(vcpu) = current.take_if(|vcpu| vcpu.vm.is_stopping()) {
                     return retire(pe, vcpu);
                 }
@@ -378,6 +382,7 @@ fn admit(pe: &mut Pe, mail: Mail) {
     let now = el2::regs::counter();
     pe.state.shared.arrived(now);
     pe.state.next_balance = balance::after(now);
-    let slot = Slot { signals, index, parked, wake_at: u64::MAX, share, queued: false };
+    let is_world = parked.as_ref().is_some_and(|parked| parked.vm.world.is_some());
+    let slot = Slot { signals, index, parked, wake_at: u64::MAX, share, queued: false, is_world };
     pe.state.slots.admit(home.slot, slot, now);
 }

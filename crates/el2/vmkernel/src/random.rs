@@ -3,9 +3,9 @@
 //! Seeds come from the device tree, FEAT_RNG and host drivers; until enough came nothing is given, to anyone. Timing
 //! jitter is mixed in and never counted.
 
+use chacha20::ChaCha20;
+use chacha20::cipher::{KeyIvInit, StreamCipher};
 use ports::{Entropy, Unseeded};
-use rand_chacha::ChaCha20Rng;
-use rand_chacha::rand_core::{RngCore, SeedableRng};
 use spin::Mutex;
 
 const SEED_BYTES: usize = 32;
@@ -14,26 +14,39 @@ const SEED_BYTES: usize = 32;
 pub struct Random(Mutex<State>);
 
 struct State {
-    generator: ChaCha20Rng,
+    /// The key of the next stream: each gives the key after it first, so that what was given can't be computed from
+    /// what is kept.
+    key: [u8; SEED_BYTES],
     counted: usize,
+}
+
+impl State {
+    /// Fills with one stream, of which the first bytes are the next key. Half a block of 64 bytes is one computation of
+    /// ChaCha20's block function, as few instructions as it takes.
+    fn fill(&mut self, into: &mut [u8]) {
+        let mut stream = ChaCha20::new(&self.key.into(), &[0; 12].into());
+        self.key = [0; SEED_BYTES];
+        stream.apply_keystream(&mut self.key);
+        into.fill(0);
+        stream.apply_keystream(into);
+    }
 }
 
 impl Random {
     /// Without a seed.
     pub fn new() -> Self {
-        Self(Mutex::new(State { generator: ChaCha20Rng::from_seed([0; SEED_BYTES]), counted: 0 }))
+        Self(Mutex::new(State { key: [0; SEED_BYTES], counted: 0 }))
     }
 
     /// Mixes bytes in; `counted` of them are unpredictable to anyone.
     pub fn absorb(&self, bytes: &[u8], counted: usize) {
         let mut state = self.0.lock();
         for chunk in bytes.chunks(SEED_BYTES) {
-            let mut seed = [0; SEED_BYTES];
-            state.generator.fill_bytes(&mut seed);
-            for (mixed, byte) in seed.iter_mut().zip(chunk) {
+            for (mixed, byte) in state.key.iter_mut().zip(chunk) {
                 *mixed ^= byte;
             }
-            state.generator = ChaCha20Rng::from_seed(seed);
+            // Every bit of the seed is in every bit of the key.
+            state.fill(&mut []);
         }
         state.counted = state.counted.saturating_add(counted);
     }
@@ -62,11 +75,7 @@ impl Entropy for Random {
         if state.counted < SEED_BYTES {
             return Err(Unseeded);
         }
-        let mut next = [0; SEED_BYTES];
-        state.generator.fill_bytes(into);
-        // What was given can't be computed from the state that is kept.
-        state.generator.fill_bytes(&mut next);
-        state.generator = ChaCha20Rng::from_seed(next);
+        state.fill(into);
         Ok(())
     }
 }

@@ -70,6 +70,11 @@ impl VcpuSignals {
         fence(Ordering::SeqCst);
     }
 
+    /// Whether it is in the hardware of a PE.
+    pub fn is_running(&self) -> bool {
+        is(self.0.load(Ordering::SeqCst), RunState::Running)
+    }
+
     /// Whether it was blocked, and is ready now by this call.
     #[inline]
     pub fn take_blocked(&self) -> bool {

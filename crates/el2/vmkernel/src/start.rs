@@ -61,6 +61,7 @@ pub fn start_host(host: &'static Host, pe: &mut Pe) {
             "random generator: no seed from device tree or devices: guests get no entropy from the host"
         );
     }
+    crate::supervisor::start(host, pe);
     let contents = host.archive.and_then(|archive| el2::ram::read_archive(archive, read));
     match contents {
         Some(contents) => start_vms(host, devices, contents),
@@ -139,7 +140,7 @@ pub fn start_waiting(host: &'static Host, devices: &HostDevices) {
     *waiting = Waiting { vms: rest, starting: false, told: told || settled };
     drop(waiting);
     // The others may have ended meanwhile.
-    if any && is_waiting_over(host) && host.vms.lock().is_empty() && host.had_vms() {
+    if any && is_waiting_over(host) && host.is_without_guests() && host.had_vms() {
         all_vms_are_off(host);
     }
 }
@@ -224,6 +225,7 @@ impl Files {
             firmware: span(self.firmware),
             disks: self.disks.into_iter().map(span).collect(),
             document: Some(self.document),
+            world: None,
         }
     }
 }
@@ -267,8 +269,7 @@ fn take_console_input(pe: &mut Pe) {
         let vms = host.vms.lock();
         for vm in vms.iter() {
             if vm.streams[0].number() == stream {
-                let mut uart = vm.devices.uart.lock();
-                vm.streams[0].offer(Some(byte), |byte| uart.receive(byte));
+                vm.type_to_uart(byte);
             } else if vm.streams[1].number() == stream {
                 vm.devices.console.input(&[byte]);
             }

@@ -55,3 +55,10 @@ impl VcpuState {
         self.signals.vcpus.get(usize::from(self.index.0 & 7)).is_some_and(VcpuSignals::take_blocked)
     }
 }
+
+impl VcpuState {
+    /// Tells the VM how often it left so far.
+    pub fn tell_exits(&self) {
+        self.vm.told.lock().tell(usize::from(self.index.0), &self.flight);
+    }
+}

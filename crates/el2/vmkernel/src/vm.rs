@@ -7,10 +7,12 @@ use crate::assemble;
 use crate::bus::Region;
 use crate::console::Stream;
 use crate::devices::BoxedDevices;
+use crate::flight::{REASONS, Told};
 use crate::host::Host;
 use crate::pe::Mail;
 use crate::signals::{Home, Signals};
 use crate::vcpu::VcpuState;
+use crate::world::World;
 use crate::{Parked, Pe, Unbound};
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -70,6 +72,10 @@ pub struct Vm {
     pub ports: Vec<PortIndex>,
     /// What it boots from.
     pub source: assemble::Source,
+    /// Its role, if it is a world.
+    pub world: Option<World>,
+    /// Exits of its vCPUs, as they told them last.
+    pub told: Mutex<Told>,
     pub(crate) live: AtomicU32,
     pub(crate) wanted: AtomicU8,
     pub(crate) counter_offset: AtomicU64,
@@ -99,6 +105,26 @@ impl Vm {
     pub fn is_stopping(&self) -> bool {
         self.wanted.load(Ordering::Relaxed) != Wanted::Running as u8
     }
+
+    /// What it is about to do.
+    pub fn wanted(&self) -> Wanted {
+        match self.wanted.load(Ordering::SeqCst) {
+            0 => Wanted::Running,
+            1 => Wanted::Off,
+            _ => Wanted::Restart,
+        }
+    }
+
+    /// Exits by reason, as its vCPUs told them last: each tells at its PE's next look.
+    pub fn exits(&self) -> [u64; REASONS] {
+        self.told.lock().sum()
+    }
+
+    /// A byte typed into its PL011; what the guest's UART has no room for is held.
+    pub fn type_to_uart(&self, byte: u8) {
+        let mut uart = self.devices.uart.lock();
+        self.streams[0].offer(Some(byte), |byte| uart.receive(byte));
+    }
 }
 
 /// Asks a VM to stop. The first reason stands.
@@ -113,6 +139,9 @@ pub fn stop(vm: &Vm, wanted: Wanted) {
 /// Stops a VM that can't go on, and says why.
 pub fn stop_for(vm: &Vm, why: &str) {
     vm.streams[0].host_line(&alloc::format!("the host stopped this VM: {why}"));
+    if let Some(world) = &vm.world {
+        world.ends(abi::ExitReason::Host, 0, 0, why.as_bytes());
+    }
     stop(vm, Wanted::Off);
 }
 
@@ -155,11 +184,15 @@ pub fn start_vcpu(
 pub fn vcpu_is_gone(pe: &mut Pe, parked: Parked) {
     let vm = parked.vm.clone();
     let index = parked.index;
+    vm.told.lock().close(usize::from(index.0), &parked.flight);
+    if let Some(world) = &vm.world {
+        world.note_position(&parked);
+    }
     drop(parked);
     let last = vm.live.fetch_sub(1, Ordering::SeqCst) == 1;
     vm.psci.stopped(index);
     if last && vm.is_stopping() {
-        finish(pe.state.host, vm);
+        if vm.world.is_some() { crate::supervisor::ended(pe, &vm) } else { finish(pe.state.host, vm) }
     }
 }
 
@@ -167,7 +200,7 @@ fn finish(host: &'static Host, vm: Arc<Vm>) {
     if vm.wanted.load(Ordering::SeqCst) == Wanted::Restart as u8 {
         crate::log!(host.console, "{}: restarts", vm.name);
         match assemble::restart(host, &vm) {
-            Ok(()) => return,
+            Ok(()) => return crate::desk::vm_changed(host),
             Err(error) => crate::log!(host.console, "{}: can't restart: {error}", vm.name),
         }
     }
@@ -177,11 +210,13 @@ fn finish(host: &'static Host, vm: Arc<Vm>) {
     for port in &vm.ports {
         host.switch.disconnect(*port);
     }
+    host.inventory.ended(&vm);
     host.vms.lock().retain(|other| other.id != vm.id);
     host.release_vmid(vm.vmid);
     crate::log!(host.console, "{}: off", vm.name);
     drop(vm);
-    if host.vms.lock().is_empty() && crate::start::is_waiting_over(host) {
+    crate::desk::vm_changed(host);
+    if host.is_without_guests() && crate::start::is_waiting_over(host) {
         crate::start::all_vms_are_off(host);
     }
 }

@@ -1,84 +1,30 @@
-//! THE contract between worlds and the vmkernel: calls, structs, errors, version.
+//! THE contract between worlds and the vmkernel: calls, requests, structs, errors, version.
 //!
-//! A call is an HVC with immediate 0 and a function id of the vendor-specific hypervisor service range
-//! (SMC Calling Convention, DEN0028, 2.5 "SMC32/HVC32 argument passing" and 6 "Function identifier ranges");
-//! it is bounded (≤ 5,000 instructions) and never waits. Arguments in x1–x6, result in x0, values in x1–x3.
+//! Two ways in (design: `docs/adr/0040-world-is-a-vm-with-a-role.md`, `docs/adr/0041-call-queue-is-a-virtqueue.md`):
+//!
+//! | way | what | module |
+//! |---|---|---|
+//! | HVC with immediate 0 | bounded (at most [`call::INSTRUCTIONS_MAX`] instructions at EL2), never waits: state, time, tokens | [`call`] |
+//! | the call queue, a virtqueue | all that may wait: submitted with buffers in the world's own pages, completed by token and interrupt | [`request`] |
+//!
+//! Names carry a generation ([`handle`]), so that a peer that was restarted shows in the error. No call reads or maps a
+//! guest's RAM. What a given world may call stands in its manifest in the vmkernel.
+//!
+//! Source: SMC Calling Convention (DEN0028), 2.5 "SMC32/HVC32 argument passing", 6 "Function identifier ranges".
 #![no_std]
 #![forbid(unsafe_code)]
 
-/// Version of this contract; raised when a call or a struct changes its meaning.
-pub const VERSION: u32 = 1;
+pub mod call;
+pub mod handle;
+pub mod record;
+pub mod request;
+mod status;
+mod wire;
 
-/// First function id: SMC64, fast call, vendor-specific hypervisor service (owner 6).
-pub const BASE: u32 = 0xC600_0000;
+pub use call::Call;
+pub use handle::{VmHandle, WorldGeneration};
+pub use request::{Answer, Request, RequestKind};
+pub use status::{ExitReason, Status};
 
-macro_rules! calls {
-    ($($(#[$doc:meta])* $name:ident = $number:literal,)*) => {
-        /// A call, by its function id.
-        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-        #[repr(u32)]
-        pub enum Call {
-            $($(#[$doc])* $name = BASE + $number,)*
-        }
-
-        impl Call {
-            /// Every call with its name, in order of its number: the golden table.
-            pub const ALL: &'static [(Self, &'static str)] = &[$((Self::$name, stringify!($name)),)*];
-
-            /// The call of a function id.
-            pub const fn from_function_id(id: u32) -> Option<Self> {
-                match id {
-                    $(x if x == BASE + $number => Some(Self::$name),)*
-                    _ => None,
-                }
-            }
-        }
-    };
-}
-
-calls! {
-    /// → x1: [`VERSION`], x2: the caller's generation.
-    Version = 0,
-    /// A sign of life. → nothing.
-    Heartbeat = 1,
-    /// x1: a byte for the caller's log in the host log. → nothing.
-    Log = 2,
-    /// The world ends itself; x1: reason. Does not return.
-    Exit = 3,
-}
-
-/// How a call ends: x0.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(i64)]
-pub enum Status {
-    /// Done.
-    Ok = 0,
-    /// No such call (the value of SMCCC's NOT_SUPPORTED).
-    NotSupported = -1,
-    /// An argument is outside its range.
-    Invalid = -2,
-    /// The handle is of an earlier generation of what it names.
-    Stale = -3,
-    /// The caller's manifest does not allow it.
-    Denied = -4,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_table_is_golden() {
-        let table: &[(u32, &str)] = &[
-            (0xC600_0000, "Version"),
-            (0xC600_0001, "Heartbeat"),
-            (0xC600_0002, "Log"),
-            (0xC600_0003, "Exit"),
-        ];
-        assert_eq!(Call::ALL.len(), table.len());
-        for ((call, name), (id, golden)) in Call::ALL.iter().zip(table) {
-            assert_eq!((*call as u32, *name), (*id, *golden));
-            assert_eq!(Call::from_function_id(*id), Some(*call));
-        }
-    }
-}
+/// Version of this contract; raised when a call, a request or a struct changes its meaning.
+pub const VERSION: u32 = 2;

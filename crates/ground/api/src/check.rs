@@ -93,6 +93,10 @@ impl<'e> Checker<'e> {
         if !is_name(&vm.name) {
             wants.problems.push(place.problem("name", "this is no name", NAME_REMEDY));
         }
+        if RESERVED.contains(&vm.name.as_str()) {
+            let what = format!("{} is the host's own", vm.name);
+            wants.problems.push(place.problem("name", what, "give the VM another name"));
+        }
         if let Some((_, user)) = self.names.iter().find(|(name, _)| *name == vm.name) {
             let what = format!("line {} has a VM of this name already", user.line);
             wants.problems.push(place.problem("name", what, "give each VM a name of its own"));
@@ -221,6 +225,8 @@ impl<'e> Checker<'e> {
     }
 }
 
+/// Names of what the host itself runs.
+const RESERVED: [&str; 1] = ["hostd"];
 const NAME_REMEDY: &str = "use 1 to 32 of a-z, 0-9 and -";
 const ONE_SOURCE: &str = "give exactly one of image and host_disk";
 

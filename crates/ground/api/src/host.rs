@@ -122,6 +122,7 @@ impl Vm {
             boot,
             disks: u8::try_from(self.disks.len()).ok()?,
             nics: u8::try_from(self.nics.len()).ok()?,
+            world: false,
         })
     }
 

@@ -202,6 +202,13 @@ fn the_same_name_twice_names_both_places() {
 }
 
 #[test]
+fn a_name_of_the_hosts_own_is_refused() {
+    let (problems, names) = outcome(&vm("hostd", ""));
+    let wanted = "host.toml:2: vm[hostd].name: hostd is the host's own; give the VM another name";
+    assert_eq!((problems, names.len()), (vec![wanted.to_string()], 0));
+}
+
+#[test]
 fn a_disk_is_written_by_one_only() {
     let disk = |more: &str| format!("[[vm.disk]]\nhost_disk = \"SN1\"\n{more}");
     let both = |one: &str, two: &str| outcome(&(vm("a", &disk(one)) + &vm("b", &disk(two)))).0;

@@ -61,6 +61,11 @@ pub const MAX_DISKS: u8 = FIRST_NIC_SLOT - FIRST_DISK_SLOT;
 /// Network cards that fit below the console.
 pub const MAX_NICS: u8 = CONSOLE_SLOT - FIRST_NIC_SLOT;
 
+/// The call queue of a world: behind the 32 slots, where QEMU's `virt` has nothing.
+pub const CALLS: Ipa = Ipa(0x0A00_4000);
+/// Its interrupt, which QEMU's `virt` gives to nothing.
+pub const CALLS_INTID: Intid = Intid::spi(10);
+
 /// RAM.
 pub const RAM: Ipa = Ipa(0x4000_0000);
 /// What RAM is counted in: one block of stage 2.

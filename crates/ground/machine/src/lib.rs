@@ -45,6 +45,8 @@ pub struct MachineSpec {
     pub disks: u8,
     /// Network cards, in order.
     pub nics: u8,
+    /// It is a world: it has a call queue.
+    pub world: bool,
 }
 
 /// What is loaded before the first instruction, in sizes only. [`BootSpec::kernel`] reads them from an image.
@@ -130,4 +132,6 @@ pub enum DeviceKind {
     Console,
     /// virtio-mmio transport with an entropy source.
     Entropy,
+    /// virtio-mmio transport with the call queue of a world (`abi::request`).
+    Calls,
 }

@@ -200,6 +200,9 @@ impl MachineSpec {
         }
         add_slot(DeviceKind::Console, layout::CONSOLE_SLOT);
         add_slot(DeviceKind::Entropy, layout::ENTROPY_SLOT);
+        if self.world {
+            add(DeviceKind::Calls, layout::CALLS, layout::VIRTIO_BYTES, Some(layout::CALLS_INTID));
+        }
         devices
     }
 }

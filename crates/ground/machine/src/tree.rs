@@ -278,8 +278,9 @@ impl Tree<'_> {
             DeviceKind::Rtc => self.primecell("pl031", device, &["apb_pclk"]),
             DeviceKind::Gpio => self.primecell("pl061", device, &["apb_pclk"]),
             DeviceKind::Block(_) | DeviceKind::Net(_) | DeviceKind::Console | DeviceKind::Entropy => {
-                self.virtio(device)
+                self.virtio(device, "virtio_mmio", "virtio,mmio")
             }
+            DeviceKind::Calls => self.virtio(device, "calls", abi::request::COMPATIBLE),
         }
     }
 
@@ -299,9 +300,9 @@ impl Tree<'_> {
         })
     }
 
-    fn virtio(&mut self, device: &DevicePlan) -> Written {
-        self.node(&format!("virtio_mmio@{:x}", device.range.start().0), |t| {
-            t.fdt.property_string("compatible", "virtio,mmio")?;
+    fn virtio(&mut self, device: &DevicePlan, name: &str, compatible: &str) -> Written {
+        self.node(&format!("{name}@{:x}", device.range.start().0), |t| {
+            t.fdt.property_string("compatible", compatible)?;
             t.reg(&[device.range])?;
             t.interrupt(device.intid, EDGE_RISING)?;
             Ok(t.fdt.property_null("dma-coherent")?)

@@ -33,14 +33,36 @@ fn compare(name: &str, spec: &MachineSpec, chosen: &Chosen<'_>) {
 
 #[test]
 fn gicv3_kernel() {
-    let spec =
-        MachineSpec { gic: GicVersion::V3, vcpus: 2, ram_bytes: 512 << 20, boot: KERNEL, disks: 1, nics: 1 };
+    let spec = MachineSpec {
+        gic: GicVersion::V3,
+        vcpus: 2,
+        ram_bytes: 512 << 20,
+        boot: KERNEL,
+        disks: 1,
+        nics: 1,
+        world: false,
+    };
     let chosen = Chosen {
         bootargs: Some("console=ttyAMA0 root=/dev/vda"),
         rng_seed: Some(*b"0123456789abcdef0123456789abcdef"),
         kaslr_seed: Some(0x0123_4567_89ab_cdef),
     };
     compare("gicv3-kernel.dts", &spec, &chosen);
+}
+
+/// hostd's: a call queue, which no guest has.
+#[test]
+fn gicv3_world() {
+    let spec = MachineSpec {
+        gic: GicVersion::V3,
+        vcpus: 2,
+        ram_bytes: 24 << 20,
+        boot: BootSpec::Kernel { text_offset: 0, image_bytes: 0x10_0000, initrd_bytes: 0 },
+        disks: 0,
+        nics: 1,
+        world: true,
+    };
+    compare("gicv3-world.dts", &spec, &Chosen::default());
 }
 
 #[test]
@@ -52,6 +74,7 @@ fn gicv2_firmware() {
         boot: BootSpec::Firmware { bytes: 2 << 20 },
         disks: 2,
         nics: 0,
+        world: false,
     };
     compare("gicv2-firmware.dts", &spec, &Chosen::default());
 }
@@ -59,7 +82,15 @@ fn gicv2_firmware() {
 #[test]
 fn gicv2_smallest() {
     let boot = BootSpec::Kernel { text_offset: 0x8_0000, image_bytes: 1, initrd_bytes: 0 };
-    let spec = MachineSpec { gic: GicVersion::V2, vcpus: 1, ram_bytes: 2 << 20, boot, disks: 0, nics: 0 };
+    let spec = MachineSpec {
+        gic: GicVersion::V2,
+        vcpus: 1,
+        ram_bytes: 2 << 20,
+        boot,
+        disks: 0,
+        nics: 0,
+        world: false,
+    };
     compare("gicv2-smallest.dts", &spec, &Chosen { bootargs: Some(""), ..Chosen::default() });
 }
 
@@ -72,6 +103,7 @@ fn the_largest_machine_fits_the_place() {
         boot: KERNEL,
         disks: machine::layout::MAX_DISKS,
         nics: machine::layout::MAX_NICS,
+        world: false,
     };
     let longest = "x".repeat(2047);
     let chosen = Chosen { bootargs: Some(&longest), rng_seed: Some([0xff; 32]), kaslr_seed: Some(1) };
@@ -83,8 +115,15 @@ fn the_largest_machine_fits_the_place() {
 
 #[test]
 fn a_command_line_that_linux_cannot_read_is_refused() {
-    let spec =
-        MachineSpec { gic: GicVersion::V3, vcpus: 1, ram_bytes: 1 << 30, boot: KERNEL, disks: 0, nics: 0 };
+    let spec = MachineSpec {
+        gic: GicVersion::V3,
+        vcpus: 1,
+        ram_bytes: 1 << 30,
+        boot: KERNEL,
+        disks: 0,
+        nics: 0,
+        world: false,
+    };
     let plan = spec.plan().unwrap();
     for bad in ["a\0b", &"x".repeat(2048)] {
         let chosen = Chosen { bootargs: Some(bad), ..Chosen::default() };
@@ -94,8 +133,15 @@ fn a_command_line_that_linux_cannot_read_is_refused() {
 
 #[test]
 fn a_command_line_arrives_unchanged() {
-    let spec =
-        MachineSpec { gic: GicVersion::V3, vcpus: 1, ram_bytes: 1 << 30, boot: KERNEL, disks: 0, nics: 0 };
+    let spec = MachineSpec {
+        gic: GicVersion::V3,
+        vcpus: 1,
+        ram_bytes: 1 << 30,
+        boot: KERNEL,
+        disks: 0,
+        nics: 0,
+        world: false,
+    };
     let bytes = tree(&spec, &Chosen { bootargs: Some("a=\"b c\" ü"), ..Chosen::default() });
     let chosen = Fdt::new(&bytes).unwrap().find_node("/chosen").unwrap();
     assert_eq!(chosen.property("bootargs").unwrap().value(), "a=\"b c\" ü\0".as_bytes());

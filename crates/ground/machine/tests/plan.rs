@@ -15,6 +15,7 @@ fn spec() -> MachineSpec {
         boot: BootSpec::Kernel { text_offset: 0, image_bytes: MIB, initrd_bytes: 0 },
         disks: 0,
         nics: 0,
+        world: false,
     }
 }
 
@@ -138,6 +139,7 @@ fn any_spec() -> impl Strategy<Value = MachineSpec> {
             boot,
             disks,
             nics,
+            world: false,
         },
     )
 }

@@ -60,6 +60,8 @@ pub enum Outcome {
     SystemReset,
     /// The PE's mitigation is done, then x0 = 0.
     Mitigate(Mitigation),
+    /// A call of the vendor's range (DEN0028, 6): for a world its own calls, for a guest NOT_SUPPORTED.
+    Vendor,
 }
 
 /// A firmware workaround that a guest asked for.
@@ -182,6 +184,8 @@ impl Psci {
         const AFFINITY_INFO_64: u32 = ids::AFFINITY_INFO | ids::SMC64;
         const SYSTEM_RESET2_64: u32 = ids::SYSTEM_RESET2 | ids::SMC64;
         const TRNG_RND_64: u32 = ids::TRNG_RND | ids::SMC64;
+        const VENDOR_FIRST: u32 = abi::call::BASE;
+        const VENDOR_LAST: u32 = abi::call::BASE + 0xffff;
         // An SMC32 call has 32-bit arguments whatever the upper halves of the registers hold.
         let wide = function & ids::SMC64 != 0;
         let args = if wide { args } else { args.map(|arg| arg & 0xffff_ffff) };
@@ -214,6 +218,7 @@ impl Psci {
             ids::TRNG_GET_UUID => Outcome::Values(TRNG_UID),
             ids::TRNG_RND | TRNG_RND_64 => random(first, wide, entropy),
             ids::VENDOR_HYP_UID => Outcome::Values(VENDOR_UID),
+            VENDOR_FIRST..=VENDOR_LAST => Outcome::Vendor,
             _ => error(Error::NotSupported),
         }
     }

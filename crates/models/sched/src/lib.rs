@@ -1,4 +1,5 @@
-//! Scheduling policy: which vCPU a PE runs next, for how long, and on which PE a vCPU lives.
+//! Scheduling policy: which vCPU a PE runs next, for how long, and on which PE a vCPU lives; and, in [`supervise`], when
+//! a world that ended runs again.
 //!
 //! Place in the path: the vmkernel's loop of each PE calls [`RunQueue`] on every wake-up, block and end of a slice, and
 //! [`place`] and [`balance`] rarely. Calls nothing; holds no vCPU, only slot numbers. Time is ticks of the generic timer.
@@ -22,6 +23,7 @@ extern crate std;
 mod balance;
 mod queue;
 mod share;
+pub mod supervise;
 #[cfg(test)]
 mod tests;
 

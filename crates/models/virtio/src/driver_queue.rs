@@ -175,6 +175,11 @@ impl<M: QueueMemory, const N: usize> DriverQueue<M, N> {
         self.free_count
     }
 
+    /// The head that the next request will have; `None` where there is no free descriptor.
+    pub const fn next_head(&self) -> Option<Head> {
+        if self.free_count == 0 { None } else { Some(Head(self.free)) }
+    }
+
     /// Puts a request into the queue. The device sees it with the next [`Self::publish`].
     pub fn submit(&mut self, segments: &[Segment]) -> Result<Head, QueueFull> {
         let count = u16::try_from(segments.len()).map_err(|_| QueueFull)?;

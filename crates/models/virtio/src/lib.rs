@@ -1,4 +1,5 @@
-//! virtio 1.2: split virtqueues (both sides), the mmio transport, blk, net, console and entropy devices.
+//! virtio 1.2: split virtqueues (both sides), the mmio transport, blk, net, console and entropy devices, and the call
+//! queue of worlds, which is one more device.
 //!
 //! A device is a [`transport::VirtioMmio`] around one of the device types. The vmkernel shares it by `&` between PEs:
 //! a trapped access goes to `read` or `write`, a backend's completion to `poll`, a frame to `deliver`. A QueueNotify
@@ -11,6 +12,7 @@
 //! | [`queue`], [`chain`] | the device's side of a queue |
 //! | [`driver_queue`] | the driver's side, for host drivers |
 //! | [`block`], [`net`], [`console`], [`entropy`] | the device types |
+//! | [`calls`] | the call queue |
 //!
 //! A guest that breaks the rules of a queue gets DEVICE_NEEDS_RESET and a configuration interrupt, and is counted.
 //! Lock order: registers → a transmit half → the switch → receive halves, one at a time → interrupt line.
@@ -22,6 +24,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod block;
+pub mod calls;
 pub mod chain;
 pub mod console;
 pub mod driver_queue;
@@ -42,6 +45,7 @@ pub mod rig;
 pub mod transport;
 
 pub use block::Block;
+pub use calls::Calls;
 pub use console::Console;
 pub use entropy::EntropySource;
 pub use net::Net;

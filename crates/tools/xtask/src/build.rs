@@ -1,4 +1,4 @@
-//! Builds the image and the test guests for bare metal, and makes them flat.
+//! Builds the image, hostd inside it, and the test guests for bare metal, and makes them flat.
 
 use crate::flat::flatten;
 use crate::run::{command, has, quiet, shown, step};
@@ -12,8 +12,24 @@ use system::Artifacts;
 pub const TARGET: &str = "aarch64-unknown-none-softfloat";
 const PROFILE: &str = "image";
 
+/// Builds hostd, which goes into the image; returns its ELF file.
+fn hostd(at: &Artifacts) -> Result<PathBuf> {
+    step("build hostd", || {
+        cargo_build(at, &["--package", "hostd"])?;
+        fs::create_dir_all(at.out())?;
+        flatten(&hostd_elf(at), &at.hostd())?;
+        Ok(hostd_elf(at))
+    })
+}
+
+/// hostd with its symbols, once it was built.
+pub fn hostd_elf(at: &Artifacts) -> PathBuf {
+    elf_folder(at).join("hostd")
+}
+
 /// Builds the image; returns its path.
 pub fn image(at: &Artifacts) -> Result<PathBuf> {
+    hostd(at)?;
     step("build the image", || {
         cargo_build(at, &["--package", "bramble", "--bin", "bramble"])?;
         fs::create_dir_all(at.out())?;
@@ -57,6 +73,8 @@ pub fn test_guests(at: &Artifacts) -> Result<Vec<String>> {
 fn cargo_build(at: &Artifacts, what: &[&str]) -> Result<()> {
     let mut cargo = cargo(at);
     cargo.args(["build", "--quiet", "--profile", PROFILE, "--target", TARGET]).args(what);
+    // What crates/el2/bramble/build.rs includes.
+    cargo.env("BRAMBLE_HOSTD", at.hostd());
     if !has_bare_metal_library()? {
         // Debian's compiler brings no bare-metal library; RUSTC_BOOTSTRAP lets a stable one build it from source.
         cargo

@@ -172,8 +172,14 @@ pub fn instruction(pe: &mut Pe, vcpu: Loaded, _syndrome: u64) -> Loaded {
 
 /// An access that can't be emulated, or to where nothing is: an external abort, as on a board.
 #[cold]
-fn undescribed(pe: &mut Pe, mut vcpu: Loaded, _ipa: Ipa, class: u64) -> Loaded {
+fn undescribed(pe: &mut Pe, mut vcpu: Loaded, ipa: Ipa, class: u64) -> Loaded {
     vcpu.flight.count(Reason::Other);
+    if let Some(world) = &vcpu.vm.world {
+        // A world is ours: it touches nothing that is not there, unless it is broken.
+        world.ends(abi::ExitReason::Fault, vcpu.index.0, ipa.0, b"nothing at this address");
+        crate::vm::stop(&vcpu.vm, crate::vm::Wanted::Off);
+        return leave(pe, vcpu);
+    }
     // From EL1 the class is that of the same level: one more.
     let from_el0 = vcpu.spsr() & 15 == 0;
     let class = if from_el0 { class } else { class + 1 };

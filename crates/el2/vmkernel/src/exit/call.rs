@@ -49,6 +49,7 @@ fn carry_out(pe: &mut Pe, mut vcpu: Loaded, outcome: Outcome) -> Loaded {
         }
         // Every exit clears the branch history and predictor where this PE needs it (docs/errata.md).
         Outcome::Mitigate(_) => vcpu.set_x(0, 0),
+        Outcome::Vendor => return crate::calls::call(pe, vcpu),
     }
     leave(pe, vcpu)
 }

@@ -141,10 +141,13 @@ pub(super) fn look_around(pe: &mut Pe) {
     retire_parked(pe);
 }
 
-/// Parked vCPUs of VMs that stop are freed.
+/// Parked vCPUs of VMs that stop are freed; the others tell their exits.
 fn retire_parked(pe: &mut Pe) {
     for slot in 0..pe.state.slots.count() {
         let Some(place) = pe.state.slots.get(slot) else { continue };
+        if let Some(parked) = &place.parked {
+            parked.tell_exits();
+        }
         if let Some(parked) = place.parked.take_if(|parked| parked.vm.is_stopping()) {
             parked.set_run(RunState::Off);
             pe.state.slots.vacate(slot);

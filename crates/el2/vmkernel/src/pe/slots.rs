@@ -22,13 +22,22 @@ pub(super) struct Slot {
     pub(super) share: Share,
     /// It waits in the run queue, or runs.
     pub(super) queued: bool,
+    /// It is a world's: it counts twice, so that its WFI traps even where it is alone. Who looks after it must see that
+    /// it sleeps.
+    pub(super) is_world: bool,
+}
+
+impl Slot {
+    fn residents(&self) -> u32 {
+        1 + u32::from(self.is_world)
+    }
 }
 
 /// All vCPUs of a PE, and whose turn it is.
 pub(super) struct Slots {
     places: Vec<Option<Slot>>,
     pub(super) queue: RunQueue,
-    /// How many there are.
+    /// How many there are; more than one: WFI traps.
     pub(super) residents: u32,
     /// Since when the vCPU that runs has not been charged.
     since: u64,
@@ -65,12 +74,12 @@ impl Slots {
     /// A vCPU comes to this PE, and waits for its turn.
     pub(super) fn admit(&mut self, slot: u16, mut vcpu: Slot, now: u64) {
         self.start_slice(now);
+        self.residents = self.residents.saturating_add(vcpu.residents());
         vcpu.queued = self.queue.arrive(VcpuSlot(slot), &mut vcpu.share);
         match self.places.get_mut(usize::from(slot)) {
             Some(free) => *free = Some(vcpu),
             None => self.places.push(Some(vcpu)),
         }
-        self.residents = self.residents.saturating_add(1);
     }
 
     /// A vCPU leaves this PE for another: its account goes with it.
@@ -85,11 +94,9 @@ impl Slots {
 
     /// Forgets a vCPU that is gone.
     pub(super) fn vacate(&mut self, slot: u16) {
-        if let Some(place) = self.places.get_mut(usize::from(slot)) {
-            *place = None;
-        }
+        let gone = self.places.get_mut(usize::from(slot)).and_then(Option::take);
         self.queue.remove(VcpuSlot(slot));
-        self.residents = self.residents.saturating_sub(1);
+        self.residents = self.residents.saturating_sub(gone.map_or(0, |vcpu| vcpu.residents()));
     }
 
     /// Whoever waits first has to wait for a slice from now.

@@ -4,14 +4,18 @@
 use super::disk::Disk;
 use super::wire::Wire;
 use super::{Dev, Guest, RAM, Rings, Slot, queue_sizes};
+use crate::calls::{Calls, Desk, Token};
 use crate::chain::Chain;
 use crate::driver_queue::{Access, DriverQueue, Segment};
 use crate::queue::{Placement, Queue};
 use crate::{Block, Net, VirtioMmio};
+use abi::{Answer, Request, RequestKind, Status};
+use core::cell::RefCell;
 use ports::fake::FakeLine;
 use ports::{Frame, GuestMemory, Offload, Width};
 use specs::virtio::{Descriptor, feature, mmio, net};
 use specs::{Ipa, IpaRange};
+use std::vec::Vec;
 
 /// RAM of the guest: small, so that addresses hit.
 const RAM_BYTES: usize = 1 << 16;
@@ -153,6 +157,44 @@ pub fn network(script: &[u8]) {
     });
 }
 
+/// The call queue of a world that asks for anything, before a desk that takes its time.
+pub fn calls(script: &[u8]) {
+    let mut script = Script(script);
+    let Some(kind) = script.byte() else { return };
+    let guest = Guest::new(RAM_BYTES);
+    let tray = RefCell::new(Vec::new());
+    let device = VirtioMmio::new(Calls::new(Tray(&tray, kind >> 4)), &guest.memory, &guest.line);
+    run(&guest, &device, kind & 4 != 0, script, |value| {
+        let mut tray = tray.borrow_mut();
+        // The last ones first: order is the desk's.
+        tray.iter_mut().rev().take(value.into()).for_each(|(_, done)| *done = true);
+        drop(tray);
+        let _ = device.poll();
+    });
+    assert_eq!(device.device().in_flight(), 0);
+}
+
+/// Requests, and whether each is done.
+struct Tray<'a>(&'a RefCell<Vec<(Token, bool)>>, u8);
+
+impl Desk for Tray<'_> {
+    fn generation(&self) -> u32 {
+        self.1.into()
+    }
+    fn allows(&self, kind: RequestKind) -> bool {
+        kind != RequestKind::Reset
+    }
+    fn submit(&mut self, token: Token, kind: RequestKind, _: Request) {
+        assert_ne!(kind, RequestKind::Reset);
+        self.0.borrow_mut().push((token, false));
+    }
+    fn complete(&mut self) -> Option<(Token, Answer)> {
+        let mut tray = self.0.borrow_mut();
+        let at = tray.iter().position(|(_, done)| *done)?;
+        Some((tray.remove(at).0, Answer::of(Status::Ok)))
+    }
+}
+
 fn run<'a, D: Dev<'a>>(
     guest: &Guest,
     device: &Slot<'a, D>,
@@ -269,6 +311,11 @@ mod tests {
         #[test]
         fn any_script_leaves_the_block_device_alive(script in script()) {
             super::block(&script);
+        }
+
+        #[test]
+        fn any_script_leaves_the_call_queue_alive(script in script()) {
+            super::calls(&script);
         }
 
         #[test]

@@ -107,6 +107,7 @@ fn image(run: &mut Run<'_>) -> Result<()> {
     run.work("build of the test guests", || build::test_guests(at).map(|_| ()));
     run.work("build of the image", || build::image(at).map(|_| ()));
     run.check("no instruction that a Pi 4 lacks", || rules::opcodes::check(&at.image_elf()));
+    run.check("nor in hostd", || rules::opcodes::check(&build::hostd_elf(at)));
     Ok(())
 }
 

@@ -1,0 +1,202 @@
+//! The call queue: how a world asks the vmkernel for what may wait.
+//!
+//! Called by: the transport; the vmkernel (`VirtioMmio::poll`) once something is done. Calls: a [`Desk`].
+//! Source: virtio 1.2, 2.7 "Split Virtqueues"; the requests are `abi::request`'s.
+//! Invariants: a request is copied out once (rule `copy-once`). A token names a request of one *epoch* of the queue: a
+//! reset, which is what the world's end comes to, ends the epoch, and completions of earlier ones are dropped, so that no
+//! answer ever reaches memory of a later generation. What was begun goes on to its end: completed or undone, by the desk.
+//! Concurrency: one lock. Lock order: call half → desk → interrupt line. The desk takes no other lock.
+
+#[cfg(test)]
+mod tests;
+
+use crate::chain::{Chain, scatter};
+use crate::link::Link;
+use crate::queue::{Queue, QueueFault};
+use crate::transport::{CONFIG_BYTES, Device, Progress};
+use abi::request::{DEVICE_ID, QUEUE_SIZE};
+use abi::{Answer, Request, RequestKind, Status};
+use alloc::boxed::Box;
+use heapless::Vec;
+use ports::{GuestMemory, InterruptLine, Span};
+use spin::Mutex;
+
+/// Runs of memory in a chain.
+const SPANS: usize = 8;
+/// Runs of memory that an answer may be scattered over.
+const ANSWER_SPANS: usize = 4;
+/// Requests taken in one call.
+const BUDGET: u16 = QUEUE_SIZE * 2;
+
+/// Names a request in flight.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Token {
+    /// Of the queue.
+    pub epoch: u32,
+    /// The head of its chain.
+    pub head: u16,
+}
+
+/// Who carries requests out. It takes them at once and does them later, outside of the device's lock.
+pub trait Desk {
+    /// The world's generation: only its requests are taken.
+    fn generation(&self) -> u32;
+    /// Whether the world may ask for that.
+    fn allows(&self, kind: RequestKind) -> bool;
+    /// Takes a request; each is completed once.
+    fn submit(&mut self, token: Token, kind: RequestKind, request: Request);
+    /// One that is done.
+    fn complete(&mut self) -> Option<(Token, Answer)>;
+}
+
+/// The call queue of a world.
+pub struct Calls<D> {
+    half: Mutex<Half<D>>,
+}
+
+struct Half<D> {
+    desk: D,
+    queue: Option<Queue>,
+    chain: Box<Chain<SPANS>>,
+    epoch: u32,
+    /// Where the answer of each request in flight goes, by head.
+    answers: [Option<Vec<Span, ANSWER_SPANS>>; QUEUE_SIZE as usize],
+}
+
+impl<D: Desk> Calls<D> {
+    /// A queue to this desk.
+    pub fn new(desk: D) -> Self {
+        let half = Half {
+            desk,
+            queue: None,
+            chain: Box::default(),
+            epoch: 0,
+            answers: [const { None }; QUEUE_SIZE as usize],
+        };
+        Self { half: Mutex::new(half) }
+    }
+
+    /// Requests in flight.
+    pub fn in_flight(&self) -> usize {
+        self.half.lock().answers.iter().flatten().count()
+    }
+}
+
+impl<D: Desk> Half<D> {
+    fn work<M: GuestMemory, L: InterruptLine>(&mut self, link: &Link<M, L>) -> Progress {
+        let Some(mut queue) = link.take(&mut self.queue) else {
+            // Nobody is there to hear them.
+            while self.desk.complete().is_some() {}
+            return Progress::Done;
+        };
+        let worked = self.serve(link.memory(), &mut queue);
+        link.put_back(&mut self.queue, queue, worked).unwrap_or(Progress::Done)
+    }
+
+    fn serve<M: GuestMemory>(&mut self, memory: &M, queue: &mut Queue) -> Result<Progress, QueueFault> {
+        while let Some((token, answer)) = self.desk.complete() {
+            self.finish(memory, queue, token, answer)?;
+        }
+        for _ in 0..BUDGET {
+            if queue.pop(memory, &mut self.chain)? {
+                self.begin(memory, queue)?;
+            } else if !queue.arm(memory)? {
+                return Ok(Progress::Done);
+            }
+        }
+        Ok(Progress::More)
+    }
+
+    /// Takes the request in `chain`.
+    fn begin<M: GuestMemory>(&mut self, memory: &M, queue: &mut Queue) -> Result<(), QueueFault> {
+        let head = self.chain.head();
+        if !self.chain.is_whole() || self.chain.writable_bytes() as usize != Answer::BYTES {
+            return Err(QueueFault::NoAnswerBuffer);
+        }
+        let place = Vec::from_slice(self.chain.writable()).map_err(|_| QueueFault::NoAnswerBuffer)?;
+        let slot = self.answers.get_mut(usize::from(head)).ok_or(QueueFault::DescriptorIndex)?;
+        if slot.replace(place).is_some() {
+            return Err(QueueFault::HeadInFlight);
+        }
+        let token = Token { epoch: self.epoch, head };
+        let mut raw = [0; Request::BYTES];
+        if self.chain.readable_bytes() as usize != Request::BYTES
+            || !self.chain.take_readable(memory, &mut raw)
+        {
+            return self.finish(memory, queue, token, Answer::of(Status::Invalid));
+        }
+        let request = Request::from_bytes(&raw);
+        match self.admit(&request) {
+            Ok(RequestKind::Echo) => {
+                let answer = Answer { value: request.argument, ..Answer::of(Status::Ok) };
+                self.finish(memory, queue, token, answer)
+            }
+            Ok(kind) => {
+                self.desk.submit(token, kind, request);
+                Ok(())
+            }
+            Err(status) => self.finish(memory, queue, token, Answer::of(status)),
+        }
+    }
+
+    fn admit(&self, request: &Request) -> Result<RequestKind, Status> {
+        if request.generation != self.desk.generation() {
+            return Err(Status::Stale);
+        }
+        let kind = RequestKind::from_raw(request.kind).ok_or(Status::NotSupported)?;
+        if self.desk.allows(kind) { Ok(kind) } else { Err(Status::Denied) }
+    }
+
+    fn finish<M: GuestMemory>(
+        &mut self,
+        memory: &M,
+        queue: &mut Queue,
+        token: Token,
+        answer: Answer,
+    ) -> Result<(), QueueFault> {
+        if token.epoch != self.epoch {
+            return Ok(());
+        }
+        let Some(place) = self.answers.get_mut(usize::from(token.head)).and_then(Option::take) else {
+            return Ok(());
+        };
+        let written = scatter(memory, &place, &answer.to_bytes());
+        queue.push_used(memory, token.head, written)
+    }
+
+    fn forget(&mut self) {
+        self.queue = None;
+        self.epoch = self.epoch.wrapping_add(1);
+        self.answers = [const { None }; QUEUE_SIZE as usize];
+    }
+}
+
+impl<D: Desk, M: GuestMemory, L: InterruptLine> Device<M, L> for Calls<D> {
+    const ID: u32 = DEVICE_ID;
+    const QUEUES: usize = 1;
+    const QUEUE_SIZE_MAX: u16 = QUEUE_SIZE;
+
+    fn features(&self) -> u64 {
+        0
+    }
+
+    fn config(&self, _into: &mut [u8; CONFIG_BYTES]) {}
+
+    fn attach(&self, _index: usize, queue: Queue, _features: u64) {
+        let mut half = self.half.lock();
+        half.forget();
+        half.queue = Some(queue);
+    }
+
+    fn detach(&self, _index: usize) {
+        self.half.lock().forget();
+    }
+
+    fn notify(&self, link: &Link<M, L>, _index: usize) -> Progress {
+        self.half.lock().work(link)
+    }
+
+    fn poll(&self, link: &Link<M, L>) -> Progress {
+        self.half.lock().work(link)
+    }
+}
