@@ -164,7 +164,7 @@ fn reconsider(pe: &mut Pe, mut vcpu: Loaded, looks: bool, preempts: bool) -> Loa
             return retire(pe, vcpu);
         }
         vcpu.tell_exits();
-        vcpu.trap_wfi(pe.state.slots.residents > 1);
+        vcpu.trap_wfi(pe.state.slots.guests >= vcpu.wfi_traps_from);
         pe.state.soonest = idle::soonest(&mut pe.state).min(vcpu.physical_deadline());
     }
     if preempts { yield_to_others(pe, vcpu) } else { go_on(pe, vcpu) }
@@ -332,7 +332,7 @@ fn load(pe: &mut Pe, slot: u16) -> Option<Loaded> {
 #[inline(always)]
 fn enter(pe: &mut Pe, mut vcpu: Loaded) -> Loaded {
     vcpu.set_run(RunState::Running);
-    vcpu.trap_wfi(pe.state.slots.residents > 1);
+    vcpu.trap_wfi(pe.state.slots.guests >= vcpu.wfi_traps_from);
     if vcpu.physical_timer.is_enabled() || vcpu.physical_line {
         crate::exit::update_physical_timer(&mut vcpu);
         pe.state.expect(vcpu.physical_deadline());

@@ -16,6 +16,9 @@ pub struct VcpuState {
     pub index: VcpuIndex,
     /// Where it lives.
     pub home: Home,
+    /// Its WFI traps where so many vCPUs of guests live on its PE: 2, itself and another. A world's always does: its
+    /// supervisor must see that it sleeps.
+    pub wfi_traps_from: u32,
     /// Where its last device access went.
     pub hint: Region,
     /// ID registers as it sees them.

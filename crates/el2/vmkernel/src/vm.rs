@@ -164,6 +164,7 @@ pub fn start_vcpu(
         signals: vm.signals.clone(),
         index,
         home: Home::default(),
+        wfi_traps_from: if vm.world.is_some() { 0 } else { 2 },
         hint: Region::NONE,
         ids: &host.ids,
         flight: crate::flight::Flight::default(),

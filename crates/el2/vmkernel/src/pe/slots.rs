@@ -22,14 +22,13 @@ pub(super) struct Slot {
     pub(super) share: Share,
     /// It waits in the run queue, or runs.
     pub(super) queued: bool,
-    /// It is a world's: it counts twice, so that its WFI traps even where it is alone. Who looks after it must see that
-    /// it sleeps.
+    /// It is a world's, which no guest's WFI need trap for: when it wakes its PE is interrupted.
     pub(super) is_world: bool,
 }
 
 impl Slot {
-    fn residents(&self) -> u32 {
-        1 + u32::from(self.is_world)
+    fn guests(&self) -> u32 {
+        u32::from(!self.is_world)
     }
 }
 
@@ -37,8 +36,8 @@ impl Slot {
 pub(super) struct Slots {
     places: Vec<Option<Slot>>,
     pub(super) queue: RunQueue,
-    /// How many there are; more than one: WFI traps.
-    pub(super) residents: u32,
+    /// How many of them are guests'.
+    pub(super) guests: u32,
     /// Since when the vCPU that runs has not been charged.
     since: u64,
     /// When its turn is over, if others wait.
@@ -50,7 +49,7 @@ impl Slots {
         Self {
             places: Vec::new(),
             queue: RunQueue::new(ticks_per_second),
-            residents: 0,
+            guests: 0,
             since: 0,
             slice_end: u64::MAX,
         }
@@ -74,7 +73,7 @@ impl Slots {
     /// A vCPU comes to this PE, and waits for its turn.
     pub(super) fn admit(&mut self, slot: u16, mut vcpu: Slot, now: u64) {
         self.start_slice(now);
-        self.residents = self.residents.saturating_add(vcpu.residents());
+        self.guests = self.guests.saturating_add(vcpu.guests());
         vcpu.queued = self.queue.arrive(VcpuSlot(slot), &mut vcpu.share);
         match self.places.get_mut(usize::from(slot)) {
             Some(free) => *free = Some(vcpu),
@@ -96,7 +95,7 @@ impl Slots {
     pub(super) fn vacate(&mut self, slot: u16) {
         let gone = self.places.get_mut(usize::from(slot)).and_then(Option::take);
         self.queue.remove(VcpuSlot(slot));
-        self.residents = self.residents.saturating_sub(gone.map_or(0, |vcpu| vcpu.residents()));
+        self.guests = self.guests.saturating_sub(gone.map_or(0, |vcpu| vcpu.guests()));
     }
 
     /// Whoever waits first has to wait for a slice from now.
