@@ -80,10 +80,23 @@ pub fn start(host: &'static Host, pe: &mut Pe) {
         Ok(world) => {
             let (vcpus, memory) = (world.plan.spec.vcpus, world.plan.ram.bytes() >> 20);
             log!(host.console, "hostd: {vcpus} vCPUs, {memory} MiB, generation {generation}");
+            take_memory(&world);
             crate::devices::set_alarm(pe, &world);
         }
         Err(why) => log!(host.console, "hostd: not started: {why}"),
     }
+}
+
+/// Blocks that hostd touches in its first instructions: device tree, image, heap (4 MiB), buffers.
+const FIRST_BLOCKS: u64 = 5;
+
+/// Takes the memory that the world starts with while no guest waits, and fills the pool of zeroed blocks for guests again.
+fn take_memory(world: &Vm) {
+    for block in 0..FIRST_BLOCKS {
+        let offset = block.saturating_mul(el2::memory::BLOCK_BYTES);
+        let _ = world.plan.ram.start().checked_add(offset).and_then(|at| world.ram.touch(at));
+    }
+    while el2::memory::prepare_step() {}
 }
 
 /// An alarm of the world's: looks for a hang, or starts the next generation.
