@@ -27,7 +27,7 @@ fn table() -> String {
     for (reason, name) in ExitReason::ALL {
         writeln!(text, "{} {name}", *reason as u32).unwrap();
     }
-    let structs: [(&str, usize, &[(&str, usize, usize)]); 5] = [
+    let structs = [
         ("VmRecord", VmRecord::BYTES, VmRecord::LAYOUT),
         ("HostRecord", HostRecord::BYTES, HostRecord::LAYOUT),
         ("CrashRecord", CrashRecord::BYTES, CrashRecord::LAYOUT),
