@@ -44,17 +44,19 @@ fn two_vcpus_share_one_pe() -> Result<()> {
 }
 
 /// Without moves between PEs one of them would have half of all work; here the least has nearly as much as the most.
+/// Over a whole second: where instructions are counted QEMU's PEs run in turns of up to 50 ms, longer than the time
+/// between two moves.
 #[test]
 fn three_busy_vcpus_share_two_pes() -> Result<()> {
     let mut scene = on(Board::VirtGicv3, "shares").cpus(2);
     scene.config.icount = true;
-    let mut machine = scene.test_guest("t", 3, "burn bramble.milliseconds=300")?.start()?;
+    let mut machine = scene.test_guest("t", 3, "burn bramble.milliseconds=1000")?.start()?;
     let said = machine.expect("t| TESTS DONE 1 passed 0 failed", LIST)?;
     let work: Vec<u64> =
         said.lines().filter_map(|line| line.split_once(" work=")?.1.trim().parse().ok()).collect();
     ensure!(work.len() == 3, "{work:?}");
     let (least, most) = (work.iter().min().unwrap_or(&0), work.iter().max().unwrap_or(&0));
-    ensure!(most * 4 < least * 5, "more than a quarter apart: {work:?}");
+    ensure!(most * 8 < least * 9, "more than an eighth apart: {work:?}");
     machine.expect("host: all VMs are off", BOOT)?;
     Ok(())
 }
