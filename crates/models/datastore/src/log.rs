@@ -179,6 +179,11 @@ pub fn peek(page: &PageBytes, uuid: &[u8; 16]) -> Option<(u64, u64)> {
     ours.then(|| (get_u64(page, 8), get_u64(page, 16)))
 }
 
+/// The number of the run that wrote a block.
+pub fn run_of(page: &PageBytes) -> u64 {
+    get_u64(page, 56)
+}
+
 /// Reads the block that continues a chain, or `None` when this is not it.
 pub fn decode(page: &PageBytes, uuid: &[u8; 16], seq: u64, tag: u64) -> Option<LogBlock> {
     let (found, durable) = peek(page, uuid)?;
@@ -212,6 +217,8 @@ pub struct LogWriter {
     pub tag: u64,
     /// Every block below is on stable storage.
     pub durable: u64,
+    /// Number of the run: no block of a new run equals one of an old run, so that no leftover continues its chain.
+    pub run: u64,
     buffer: Box<PageBytes>,
     fill: usize,
     spare: Vec<Box<PageBytes>>,
@@ -226,6 +233,7 @@ impl LogWriter {
             next_seq,
             tag,
             durable: next_seq,
+            run: 0,
             buffer: Box::new([0; BLOCK_BYTES]),
             fill: 0,
             spare: (0..MAX_TRANSACTION.saturating_mul(2)).map(|_| Box::new([0; BLOCK_BYTES])).collect(),
@@ -280,6 +288,7 @@ impl LogWriter {
         put_u16(page, 32, count16(self.fill));
         put_u16(page, 34, if continues { CONTINUES } else { 0 });
         put(page, 40, &self.uuid);
+        put_u64(page, 56, self.run);
         seal(&mut self.buffer);
         self.tag = chain(self.tag, get_u32(self.buffer.as_slice(), 4));
         let empty = self.spare.pop().unwrap_or_else(|| Box::new([0; BLOCK_BYTES]));

@@ -465,11 +465,14 @@ impl<P: BlockPort> Store<P> {
         let mut device = Device { port: &mut self.port, page };
         let (mut seq, mut tag, mut durable) = (self.root.log_seq, self.root.log_tag, self.root.log_seq);
         let limit = seq.saturating_add(u64::from(geometry.log_blocks));
+        let mut run = 0;
         while seq < limit
             && let Some(page) = device.read(geometry.log_block(seq)).await
-            && let Some(block) = crate::log::decode(page, &uuid, seq, tag)
+            && let (number, Some(block)) =
+                (crate::log::run_of(page), crate::log::decode(page, &uuid, seq, tag))
         {
             (tag, durable) = (block.tag, block.durable.max(durable));
+            run = run.max(number);
             seq = seq.saturating_add(1);
         }
         let chain_end = seq;
@@ -508,9 +511,11 @@ impl<P: BlockPort> Store<P> {
             }
         }
         let damaged = crate::replay::hole(&mut device, geometry, &uuid, end).await;
+        run = run.max(crate::replay::last_run(&mut device, geometry, &uuid, end).await);
         let page = device.page.take();
         self.pool.extend(page);
         self.log = LogWriter::new(uuid, end, end_tag);
+        self.log.run = run.wrapping_add(1);
         self.log.durable = durable.min(end);
         self.frozen_tag = end_tag;
         if damaged && !self.options.accept_log_loss {

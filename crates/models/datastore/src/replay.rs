@@ -66,3 +66,20 @@ pub(crate) async fn hole<P: BlockPort>(
     }
     false
 }
+
+/// The largest number of a run among leftovers at and behind the log's end.
+pub(crate) async fn last_run<P: BlockPort>(
+    device: &mut Device<'_, P>,
+    geometry: Geometry,
+    uuid: &[u8; 16],
+    end: u64,
+) -> u64 {
+    let mut run = 0;
+    for seq in end..end.saturating_add(LOOK_AHEAD.min(u64::from(geometry.log_blocks))) {
+        let Some(page) = device.read(geometry.log_block(seq)).await else { continue };
+        if peek(page, uuid).is_some_and(|(found, _)| found == seq) {
+            run = run.max(crate::log::run_of(page));
+        }
+    }
+    run
+}

@@ -278,6 +278,14 @@ mod tests {
         assert!(report.cuts >= cuts, "{report:?}");
     }
 
+    /// A block of the log that a power cut left over continues no chain of a later run.
+    #[test]
+    #[cfg_attr(miri, ignore = "long")]
+    fn a_leftover_log_block_does_not_come_back() {
+        let report = simulate(Plan { seed: 5, cuts: 1000, life: Some(9), ..Plan::default() });
+        assert!(report.is_clean(), "{report:?}");
+    }
+
     /// A simulator that finds nothing shows nothing: defects made on purpose have to be found.
     #[test]
     #[cfg_attr(miri, ignore = "long")]
