@@ -76,9 +76,11 @@ fn cargo_build(at: &Artifacts, what: &[&str]) -> Result<()> {
     // What crates/el2/bramble/build.rs includes.
     cargo.env("BRAMBLE_HOSTD", at.hostd());
     if !has_bare_metal_library()? {
-        // Debian's compiler brings no bare-metal library; RUSTC_BOOTSTRAP lets a stable one build it from source.
+        // Debian's compiler brings no bare-metal library, and no linker of its own. RUSTC_BOOTSTRAP lets a stable one
+        // build the library from source.
         cargo
             .env("RUSTC_BOOTSTRAP", "1")
+            .env("CARGO_TARGET_AARCH64_UNKNOWN_NONE_SOFTFLOAT_LINKER", "ld.lld")
             .args(["-Zbuild-std=core,alloc", "-Zbuild-std-features=compiler-builtins-mem"]);
     }
     shown(&mut cargo)
