@@ -1,5 +1,6 @@
-//! What calls tell: structs that the vmkernel writes to a world's buffer.
+//! What calls and requests tell: structs that the vmkernel writes to a world's buffer.
 
+use crate::request::OBJECT_NAME_BYTES;
 use crate::wire::wire;
 
 /// Bytes of a name; the rest of the field is zero.
@@ -97,5 +98,135 @@ wire! {
         304 words: [u8; 256],
         /// Zero.
         560 reserved_end: [u64; 5],
+    }
+}
+
+/// [`DiskRecord::state`]: nothing on it that is known: its first and last blocks are zero.
+pub const BLANK: u32 = 0;
+/// [`DiskRecord::state`]: a GPT without a datastore of ours.
+pub const PARTITIONED: u32 = 1;
+/// [`DiskRecord::state`]: it holds the datastore that is in use.
+pub const DATASTORE: u32 = 2;
+/// [`DiskRecord::state`]: it holds a datastore that is not in use; the host log says why.
+pub const OTHER_DATASTORE: u32 = 3;
+/// [`DiskRecord::state`]: it holds something else.
+pub const FOREIGN: u32 = 4;
+/// [`DiskRecord::state`]: it can't be read.
+pub const UNREADABLE: u32 = 5;
+
+wire! {
+    /// A disk of the host.
+    DiskRecord, 64 bytes {
+        /// Its serial number, without its end in zeros.
+        0 serial: [u8; NAME_BYTES],
+        /// Its size.
+        32 bytes: u64,
+        /// The longest run of its GPT that no partition has; of a blank disk all that a datastore could have.
+        40 free_bytes: u64,
+        /// [`BLANK`] to [`UNREADABLE`].
+        48 state: u32,
+        /// 1: it can't be written.
+        52 read_only: u32,
+        /// Zero.
+        56 reserved: u64,
+    }
+}
+
+/// [`DatastoreRecord::flags`]: there is none: objects are kept in RAM, and volumes can't be made.
+pub const VOLATILE: u32 = 1;
+/// [`DatastoreRecord::flags`]: it takes no more writes; the host log says why.
+pub const READ_ONLY: u32 = 2;
+
+wire! {
+    /// The datastore.
+    DatastoreRecord, 128 bytes {
+        /// Its UUID.
+        0 uuid: [u8; 16],
+        /// The serial number of its disk.
+        16 serial: [u8; NAME_BYTES],
+        /// Its size.
+        48 bytes: u64,
+        /// What new data may take.
+        56 free_bytes: u64,
+        /// Written to the disk below since the host started.
+        64 written_bytes: u64,
+        /// Number of volumes.
+        72 volumes: u32,
+        /// Number of objects.
+        76 objects: u32,
+        /// [`VOLATILE`], [`READ_ONLY`].
+        80 flags: u32,
+        /// Zero.
+        84 reserved: u32,
+        /// Zero.
+        88 reserved_end: [u64; 5],
+    }
+}
+
+wire! {
+    /// An object.
+    ObjectRecord, 80 bytes {
+        /// Its name, without its end in zeros.
+        0 name: [u8; OBJECT_NAME_BYTES],
+        /// Its size.
+        64 bytes: u64,
+        /// Zero.
+        72 reserved: u64,
+    }
+}
+
+wire! {
+    /// A volume.
+    VolumeRecord, 96 bytes {
+        /// Its name, without its end in zeros.
+        0 name: [u8; OBJECT_NAME_BYTES],
+        /// Its id: no other volume or snapshot of the datastore ever had or will have it.
+        64 id: u64,
+        /// Its size.
+        72 bytes: u64,
+        /// Its snapshots.
+        80 snapshots: u32,
+        /// 1: a VM names it.
+        84 in_use: u32,
+        /// Zero.
+        88 reserved: u64,
+    }
+}
+
+wire! {
+    /// A snapshot of a VM: one of each of its volumes, of one moment.
+    SnapshotRecord, 96 bytes {
+        /// Its name, without its end in zeros.
+        0 name: [u8; OBJECT_NAME_BYTES],
+        /// Its id.
+        64 id: u64,
+        /// The one that it was taken after, or 0.
+        72 parent: u64,
+        /// Seconds since 1970.
+        80 created: u64,
+        /// 1: what the VM has now came from this one.
+        88 is_current: u32,
+        /// Zero.
+        92 reserved: u32,
+    }
+}
+
+wire! {
+    /// Stands before the text of an entry of the audit chain.
+    AuditRecord, 96 bytes {
+        /// From 1.
+        0 number: u64,
+        /// Seconds since 1970.
+        8 unix_seconds: u64,
+        /// Nanoseconds since the host started.
+        16 uptime: u64,
+        /// The world's generation.
+        24 generation: u32,
+        /// Bytes of the text that follows.
+        28 text_bytes: u32,
+        /// SHA-256 of the entry before, 0 before the first.
+        32 before: [u8; 32],
+        /// SHA-256 of this record up to here, and the text.
+        64 hash: [u8; 32],
     }
 }

@@ -4,7 +4,10 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use abi::record::{CrashRecord, HostRecord, VmRecord};
+use abi::record::{
+    AuditRecord, CrashRecord, DatastoreRecord, DiskRecord, HostRecord, ObjectRecord, SnapshotRecord,
+    VmRecord, VolumeRecord,
+};
 use abi::{Answer, Call, ExitReason, Request, RequestKind, Status, VmHandle};
 use std::fmt::Write;
 use std::path::Path;
@@ -15,9 +18,9 @@ fn table() -> String {
     for (call, name) in Call::ALL {
         writeln!(text, "{:#010x} {name} {}", *call as u32, call.buffer_max()).unwrap();
     }
-    text.push_str("\nrequests\n");
+    text.push_str("\nrequests: number, name, bytes sent and received at most\n");
     for (kind, name) in RequestKind::ALL {
-        writeln!(text, "{} {name}", *kind as u32).unwrap();
+        writeln!(text, "{} {name} {} {}", *kind as u32, kind.send_max(), kind.receive_max()).unwrap();
     }
     text.push_str("\nstatus\n");
     for (status, name) in Status::ALL {
@@ -31,6 +34,12 @@ fn table() -> String {
         ("VmRecord", VmRecord::BYTES, VmRecord::LAYOUT),
         ("HostRecord", HostRecord::BYTES, HostRecord::LAYOUT),
         ("CrashRecord", CrashRecord::BYTES, CrashRecord::LAYOUT),
+        ("DiskRecord", DiskRecord::BYTES, DiskRecord::LAYOUT),
+        ("DatastoreRecord", DatastoreRecord::BYTES, DatastoreRecord::LAYOUT),
+        ("ObjectRecord", ObjectRecord::BYTES, ObjectRecord::LAYOUT),
+        ("VolumeRecord", VolumeRecord::BYTES, VolumeRecord::LAYOUT),
+        ("SnapshotRecord", SnapshotRecord::BYTES, SnapshotRecord::LAYOUT),
+        ("AuditRecord", AuditRecord::BYTES, AuditRecord::LAYOUT),
         ("Request", Request::BYTES, Request::LAYOUT),
         ("Answer", Answer::BYTES, Answer::LAYOUT),
     ];
