@@ -9,6 +9,7 @@ mod check;
 pub mod host;
 mod parse;
 mod problem;
+pub mod rest;
 
 pub use archive::BootArchive;
 pub use host::HostDocument;

@@ -4,6 +4,23 @@
 
 use abi::{Call, RequestKind, Status};
 use core::future::Future;
+use core::time::Duration;
+
+/// Time, sleep and long work. One executor polls all of management on one vCPU.
+pub trait Platform {
+    /// Time since the host started; it never goes back, and goes on where hostd is restarted.
+    fn now(&self) -> Duration;
+
+    /// Is done when this much time went by. Dropping it ends the sleep.
+    fn sleep(&self, time: Duration) -> impl Future<Output = ()>;
+
+    /// Does work of more than 5 ms where it holds up nobody: on another vCPU, or on a thread. One such work at a time,
+    /// in the order asked for. Dropping the future does not stop work that was begun.
+    fn compute<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> impl Future<Output = T>;
+}
 
 /// The vmkernel, by its two ways in.
 pub trait Vmkernel {
@@ -48,3 +65,8 @@ pub struct Refused {
     /// What came with it.
     pub received: Received,
 }
+
+/// Both in one, as management takes them.
+pub trait Port: Platform + Vmkernel {}
+
+impl<T: Platform + Vmkernel> Port for T {}

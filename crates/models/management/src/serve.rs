@@ -1,0 +1,218 @@
+//! A connection: its requests, one after another, until one side has enough.
+//!
+//! Called by hostd for each connection, once TLS stands; calls [`route::find`], then [`operations::carry_out`].
+
+use crate::http::head::{HEAD_MAX, Length};
+use crate::http::response::phrase;
+use crate::http::wire::Patience;
+use crate::http::{Body, BodyFault, Ended, Head, HeadFault, Method, Response, Wire};
+use crate::operations::{self, Call, Outcome};
+use crate::port::Port;
+use crate::route::{self, Found};
+use crate::{Management, Ticket};
+use alloc::vec::Vec;
+use api::rest::ProblemDetails;
+use core::net::SocketAddr;
+use embassy_futures::select::select;
+use embedded_io_async::{Read, Write};
+
+/// Most bytes of a body that an operation gets whole.
+const BODY_MAX: usize = 64 * 1024;
+
+/// Serves one connection until it is over; then the stream is to be closed. `stream`: what TLS carries. A read of it that
+/// is dropped must have taken nothing.
+pub async fn serve<S: Read + Write, P: Port>(
+    management: &Management<P>,
+    stream: S,
+    peer: SocketAddr,
+    ticket: Ticket<'_, P>,
+) {
+    let wire = Wire::new(stream, &management.port);
+    let connection = Connection { management, peer, ticket: &ticket, wire };
+    select(connection.run(), ticket.given_up()).await;
+}
+
+struct Connection<'m, 't, S, P> {
+    management: &'m Management<P>,
+    peer: SocketAddr,
+    #[allow(dead_code)]
+    ticket: &'t Ticket<'m, P>,
+    wire: Wire<'m, S, P>,
+}
+
+impl<S: Read + Write, P: Port> Connection<'_, '_, S, P> {
+    async fn run(mut self) {
+        let mut idle = Patience::STRANGER;
+        loop {
+            let head = match self.head(idle).await {
+                Ok(Ok(head)) => head,
+                Ok(Err(fault)) => {
+                    let _ = respond(&mut self.wire, &problem(refused_head(fault)), false, false).await;
+                    return;
+                }
+                Err(_) => return,
+            };
+            match self.request(&head).await {
+                Ok(true) => idle = Patience::IDLE,
+                _ => return,
+            }
+        }
+    }
+
+    /// The next head; at the first level why there is none, at the second why it is bad.
+    async fn head(&mut self, idle: core::time::Duration) -> Result<Result<Head, HeadFault>, Ended> {
+        if self.wire.unread().is_empty() {
+            self.wire.fill(idle).await?;
+        }
+        let end = self.management.port.now().saturating_add(Patience::HEAD);
+        loop {
+            // An empty line before a request is passed over (RFC 9112, 2.2).
+            while self.wire.unread().starts_with(b"\r\n") {
+                self.wire.take(2);
+            }
+            match Head::parse(self.wire.unread()) {
+                Ok(Some((head, taken))) => {
+                    self.wire.take(taken);
+                    return Ok(Ok(head));
+                }
+                Ok(None) if self.wire.unread().len() < HEAD_MAX => {}
+                Ok(None) => return Ok(Err(HeadFault::TooLarge)),
+                Err(fault) => return Ok(Err(fault)),
+            }
+            let left = end.saturating_sub(self.management.port.now());
+            self.wire.fill(left).await?;
+        }
+    }
+
+    /// Answers one request; whether another may follow.
+    async fn request(&mut self, head: &Head) -> Result<bool, Ended> {
+        let mut body = Body::new(head.length);
+        let outcome = match self.outcome(head, &mut body).await {
+            Ok(outcome) => outcome,
+            Err(Refusal::Problem(details)) => Outcome::Response(problem(*details)),
+            Err(Refusal::Ended(ended)) => return Err(ended),
+        };
+        let keep_alive = head.keep_alive && body.is_read();
+        let Outcome::Response(response) = outcome;
+        respond(&mut self.wire, &response, head.method == Method::Head, keep_alive).await?;
+        Ok(keep_alive)
+    }
+
+    async fn outcome(&mut self, head: &Head, body: &mut Body) -> Result<Outcome, Refusal> {
+        let (route, segments) = match route::find(head.method, &head.path) {
+            Found::Route(route, segments) => (route, segments),
+            Found::Methods(methods) if head.method == Method::Options => {
+                return Ok(Response::empty(204).header("Allow", names(&methods)).into());
+            }
+            Found::Methods(methods) => return Ok(not_allowed(&methods).into()),
+            Found::Nothing => return Err(not_found(&head.path).into()),
+        };
+        let body = self.body(head, body).await?;
+        let call = Call { management: self.management, peer: self.peer, head, segments, body };
+        Ok(operations::carry_out(route.operation, &call).await?)
+    }
+
+    async fn body(&mut self, head: &Head, body: &mut Body) -> Result<Vec<u8>, Refusal> {
+        if head.length == Length::Bytes(0) {
+            return Ok(Vec::new());
+        }
+        if matches!(head.length, Length::Bytes(bytes) if bytes > BODY_MAX as u64) {
+            return Err(too_large().into());
+        }
+        if head.lists("expect", "100-continue") {
+            self.wire.write(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
+            self.wire.flush().await?;
+        }
+        match body.read_all(&mut self.wire, BODY_MAX).await {
+            Ok(bytes) => Ok(bytes),
+            Err(BodyFault::Ended(Ended::TimedOut)) => Err(too_slow().into()),
+            Err(BodyFault::Ended(ended)) => Err(ended.into()),
+            Err(BodyFault::TooLarge) => Err(too_large().into()),
+            Err(BodyFault::Malformed) => Err(refused_head(HeadFault::Malformed).into()),
+        }
+    }
+}
+
+/// Why there is no outcome.
+enum Refusal {
+    Problem(alloc::boxed::Box<ProblemDetails>),
+    Ended(Ended),
+}
+
+impl From<ProblemDetails> for Refusal {
+    fn from(details: ProblemDetails) -> Self {
+        Self::Problem(alloc::boxed::Box::new(details))
+    }
+}
+
+impl From<Ended> for Refusal {
+    fn from(ended: Ended) -> Self {
+        Self::Ended(ended)
+    }
+}
+
+async fn respond<S: Read + Write, P: Port>(
+    wire: &mut Wire<'_, S, P>,
+    response: &Response,
+    head_only: bool,
+    keep_alive: bool,
+) -> Result<(), Ended> {
+    response.write(wire, head_only, keep_alive).await
+}
+
+/// A problem as a response.
+pub(crate) fn problem(mut details: ProblemDetails) -> Response {
+    details.title = phrase(details.status).into();
+    let response = Response::json_as(details.status, ProblemDetails::MEDIA_TYPE, &details);
+    match details.retry_after {
+        Some(seconds) => response.header("Retry-After", alloc::format!("{seconds}")),
+        None => response,
+    }
+}
+
+fn refused_head(fault: HeadFault) -> ProblemDetails {
+    let (status, reason, detail) = match fault {
+        HeadFault::Malformed => {
+            (400, "malformed-request", "this is no HTTP/1.1 request, or one that can be read in two ways")
+        }
+        HeadFault::TooLarge => {
+            (431, "head-too-large", "the head of the request is longer than 8 KiB, or has over 64 lines")
+        }
+        HeadFault::Method => (501, "unknown-method", "there is no such method here"),
+        HeadFault::Coding => (501, "unknown-coding", "the body has a transfer coding other than chunked"),
+    };
+    ProblemDetails::new(status, reason, detail, "use a client that speaks HTTP/1.1 as in RFC 9112")
+}
+
+fn not_found(path: &str) -> ProblemDetails {
+    let detail = alloc::format!("there is nothing at {path}");
+    ProblemDetails::new(404, "no-such-path", detail, "GET /api/v1/openapi.json lists every path")
+}
+
+fn not_allowed(methods: &[Method]) -> Response {
+    let allowed = names(methods);
+    let remedy = alloc::format!("use one of {allowed}");
+    let details =
+        ProblemDetails::new(405, "method-not-allowed", "this path does not have that method", remedy);
+    problem(details).header("Allow", allowed)
+}
+
+fn names(methods: &[Method]) -> alloc::string::String {
+    let mut names: Vec<&str> = methods.iter().map(|method| method.name()).collect();
+    names.push("OPTIONS");
+    names.join(", ")
+}
+
+fn too_large() -> ProblemDetails {
+    let remedy = "send at most 64 KiB; files go to the datastore as uploads";
+    ProblemDetails::new(413, "body-too-large", "the body is longer than this operation takes", remedy)
+}
+
+fn too_slow() -> ProblemDetails {
+    ProblemDetails::new(
+        408,
+        "body-too-slow",
+        "the body did not come within 30 seconds",
+        "try again on a better line",
+    )
+}
