@@ -30,8 +30,9 @@ pub const RUN: &str = "run:";
 /// Most bytes of all objects that are kept in RAM.
 pub const RUN_BYTES: u64 = 512 * 1024;
 
-const OBJECT: u32 = OBJECT_NAME_BYTES as u32;
-const NAME: u32 = NAME_BYTES as u32;
+const OBJECT: u32 = 64;
+const NAME: u32 = 32;
+const _: () = assert!(OBJECT as usize == OBJECT_NAME_BYTES && NAME as usize == NAME_BYTES);
 
 macro_rules! requests {
     ($($(#[$doc:meta])* $name:ident = $number:literal, send $send:expr, receive $receive:expr;)*) => {

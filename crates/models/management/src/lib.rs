@@ -7,6 +7,7 @@
 //! | bytes become requests, responses become bytes | [`http`] |
 //! | a connection's requests, one after another | [`serve()`] |
 //! | which operation a request asks for, and who may | [`route`] |
+//! | why a call is refused | [`problem`] |
 //! | the vmkernel, time, another vCPU | [`port`] |
 //! | what stands for them in tests and on a PC | `fake` |
 #![no_std]
@@ -21,6 +22,7 @@ pub mod fake;
 pub mod http;
 mod operations;
 pub mod port;
+pub mod problem;
 pub mod route;
 mod serve;
 

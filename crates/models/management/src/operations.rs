@@ -5,10 +5,10 @@ mod root;
 use crate::Management;
 use crate::http::{Head, Response};
 use crate::port::Port;
+use crate::problem::Problem;
 use crate::route::Operation;
 use alloc::string::String;
 use alloc::vec::Vec;
-use api::rest::ProblemDetails;
 use core::net::SocketAddr;
 
 /// A request, read and allowed.
@@ -36,10 +36,7 @@ impl From<Response> for Outcome {
 }
 
 /// Carries an operation out.
-pub(crate) async fn carry_out<P: Port>(
-    operation: Operation,
-    call: &Call<'_, P>,
-) -> Result<Outcome, ProblemDetails> {
+pub(crate) async fn carry_out<P: Port>(operation: Operation, call: &Call<'_, P>) -> Result<Outcome, Problem> {
     let response = match operation {
         Operation::ShowRoot => root::show(call),
     };

@@ -3,15 +3,14 @@
 //! Called by hostd for each connection, once TLS stands; calls [`route::find`], then [`operations::carry_out`].
 
 use crate::http::head::{HEAD_MAX, Length};
-use crate::http::response::phrase;
 use crate::http::wire::Patience;
 use crate::http::{Body, BodyFault, Ended, Head, HeadFault, Method, Response, Wire};
 use crate::operations::{self, Call, Outcome};
 use crate::port::Port;
+use crate::problem::Problem;
 use crate::route::{self, Found};
 use crate::{Management, Ticket};
 use alloc::vec::Vec;
-use api::rest::ProblemDetails;
 use core::net::SocketAddr;
 use embassy_futures::select::select;
 use embedded_io_async::{Read, Write};
@@ -47,7 +46,7 @@ impl<S: Read + Write, P: Port> Connection<'_, '_, S, P> {
             let head = match self.head(idle).await {
                 Ok(Ok(head)) => head,
                 Ok(Err(fault)) => {
-                    let _ = respond(&mut self.wire, &problem(refused_head(fault)), false, false).await;
+                    let _ = respond(&mut self.wire, &refused_head(fault).into(), false, false).await;
                     return;
                 }
                 Err(_) => return,
@@ -89,7 +88,7 @@ impl<S: Read + Write, P: Port> Connection<'_, '_, S, P> {
         let mut body = Body::new(head.length);
         let outcome = match self.outcome(head, &mut body).await {
             Ok(outcome) => outcome,
-            Err(Refusal::Problem(details)) => Outcome::Response(problem(*details)),
+            Err(Refusal::Problem(details)) => Outcome::Response(details.into()),
             Err(Refusal::Ended(ended)) => return Err(ended),
         };
         let keep_alive = head.keep_alive && body.is_read();
@@ -135,13 +134,13 @@ impl<S: Read + Write, P: Port> Connection<'_, '_, S, P> {
 
 /// Why there is no outcome.
 enum Refusal {
-    Problem(alloc::boxed::Box<ProblemDetails>),
+    Problem(Problem),
     Ended(Ended),
 }
 
-impl From<ProblemDetails> for Refusal {
-    fn from(details: ProblemDetails) -> Self {
-        Self::Problem(alloc::boxed::Box::new(details))
+impl From<Problem> for Refusal {
+    fn from(details: Problem) -> Self {
+        Self::Problem(details)
     }
 }
 
@@ -160,17 +159,7 @@ async fn respond<S: Read + Write, P: Port>(
     response.write(wire, head_only, keep_alive).await
 }
 
-/// A problem as a response.
-pub(crate) fn problem(mut details: ProblemDetails) -> Response {
-    details.title = phrase(details.status).into();
-    let response = Response::json_as(details.status, ProblemDetails::MEDIA_TYPE, &details);
-    match details.retry_after {
-        Some(seconds) => response.header("Retry-After", alloc::format!("{seconds}")),
-        None => response,
-    }
-}
-
-fn refused_head(fault: HeadFault) -> ProblemDetails {
+fn refused_head(fault: HeadFault) -> Problem {
     let (status, reason, detail) = match fault {
         HeadFault::Malformed => {
             (400, "malformed-request", "this is no HTTP/1.1 request, or one that can be read in two ways")
@@ -181,20 +170,19 @@ fn refused_head(fault: HeadFault) -> ProblemDetails {
         HeadFault::Method => (501, "unknown-method", "there is no such method here"),
         HeadFault::Coding => (501, "unknown-coding", "the body has a transfer coding other than chunked"),
     };
-    ProblemDetails::new(status, reason, detail, "use a client that speaks HTTP/1.1 as in RFC 9112")
+    Problem::new(status, reason, detail, "use a client that speaks HTTP/1.1 as in RFC 9112")
 }
 
-fn not_found(path: &str) -> ProblemDetails {
+fn not_found(path: &str) -> Problem {
     let detail = alloc::format!("there is nothing at {path}");
-    ProblemDetails::new(404, "no-such-path", detail, "GET /api/v1/openapi.json lists every path")
+    Problem::new(404, "no-such-path", detail, "GET /api/v1/openapi.json lists every path")
 }
 
 fn not_allowed(methods: &[Method]) -> Response {
     let allowed = names(methods);
     let remedy = alloc::format!("use one of {allowed}");
-    let details =
-        ProblemDetails::new(405, "method-not-allowed", "this path does not have that method", remedy);
-    problem(details).header("Allow", allowed)
+    let details = Problem::new(405, "method-not-allowed", "this path does not have that method", remedy);
+    Response::from(details).header("Allow", allowed)
 }
 
 fn names(methods: &[Method]) -> alloc::string::String {
@@ -203,13 +191,13 @@ fn names(methods: &[Method]) -> alloc::string::String {
     names.join(", ")
 }
 
-fn too_large() -> ProblemDetails {
+fn too_large() -> Problem {
     let remedy = "send at most 64 KiB; files go to the datastore as uploads";
-    ProblemDetails::new(413, "body-too-large", "the body is longer than this operation takes", remedy)
+    Problem::new(413, "body-too-large", "the body is longer than this operation takes", remedy)
 }
 
-fn too_slow() -> ProblemDetails {
-    ProblemDetails::new(
+fn too_slow() -> Problem {
+    Problem::new(
         408,
         "body-too-slow",
         "the body did not come within 30 seconds",

@@ -1,7 +1,6 @@
 //! Errors: RFC 9457 (Problem Details for HTTP APIs).
 
 use alloc::borrow::Cow;
-use alloc::format;
 use alloc::string::String;
 use serde::{Deserialize, Serialize};
 
@@ -32,37 +31,4 @@ pub struct ProblemDetails {
 impl ProblemDetails {
     /// Its media type.
     pub const MEDIA_TYPE: &'static str = "application/problem+json";
-
-    /// Of a status, a reason in a word, what is wrong and what to do.
-    pub fn new(
-        status: u16,
-        reason: &'static str,
-        detail: impl Into<String>,
-        remedy: impl Into<String>,
-    ) -> Self {
-        Self {
-            kind: format!("urn:bramble:problem:{reason}"),
-            title: String::new(),
-            status,
-            detail: detail.into(),
-            reason: Cow::Borrowed(reason),
-            remedy: remedy.into(),
-            field: None,
-            retry_after: None,
-        }
-    }
-
-    /// About a field.
-    #[must_use]
-    pub fn of_field(mut self, field: impl Into<String>) -> Self {
-        self.field = Some(field.into());
-        self
-    }
-
-    /// To be tried again after so many seconds.
-    #[must_use]
-    pub fn after(mut self, seconds: u32) -> Self {
-        self.retry_after = Some(seconds);
-        self
-    }
 }

@@ -2,10 +2,11 @@
 
 use super::Call;
 use crate::http::Response;
+use crate::problem::Problem;
 use alloc::string::String;
-use api::rest::{ApiRoot, ProblemDetails};
+use api::rest::ApiRoot;
 
-pub(super) fn show<P>(_: &Call<'_, P>) -> Result<Response, ProblemDetails> {
+pub(super) fn show<P>(_: &Call<'_, P>) -> Result<Response, Problem> {
     let root = ApiRoot {
         product: String::from("Bramble"),
         version: String::from(env!("CARGO_PKG_VERSION")),

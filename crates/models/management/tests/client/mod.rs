@@ -1,5 +1,5 @@
 //! A client over streams in memory, and the house that serves it.
-#![allow(dead_code)]
+#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 use embedded_io_async::{Read, Write};
 use management::Management;
