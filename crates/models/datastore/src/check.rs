@@ -5,7 +5,8 @@
 
 use crate::catalog::Entry;
 use crate::format::{
-    Geometry, Pointer, ROOT_BLOCKS, Root, SUPER_BLOCKS, Superblock, decode_group, fresh_bitmap, is_used,
+    Geometry, HEADER_BYTES, Pointer, ROOT_BLOCKS, Root, SUPER_BLOCKS, Superblock, count_used, decode_group,
+    fresh_bitmap, is_used,
 };
 use crate::mount::{Device, MountError};
 use crate::port::BlockPort;
@@ -100,7 +101,7 @@ pub async fn check<P: BlockPort>(
     let mut device = Device { port, page };
     let (mut superblock, mut damaged) = (None, Vec::new());
     for at in SUPER_BLOCKS {
-        match device.read(at).await.map(Superblock::decode) {
+        match device.read(at).await.map(|(page, sealed)| Superblock::decode(page, sealed)) {
             Some(Ok(good)) => superblock = superblock.or(Some(good)),
             _ => damaged.push(Finding::Superblock(at)),
         }
@@ -108,7 +109,7 @@ pub async fn check<P: BlockPort>(
     let superblock = superblock.ok_or(MountError::Foreign)?;
     let mut roots = Vec::new();
     for at in ROOT_BLOCKS {
-        match device.read(at).await.and_then(|page| Root::decode(page, &superblock, found)) {
+        match device.read_sealed(at).await.and_then(|page| Root::decode(page, &superblock, found)) {
             Some(root) => roots.push(root),
             None => damaged.push(Finding::Root(at)),
         }
@@ -311,12 +312,18 @@ impl<P: BlockPort> Check<'_, '_, P> {
             }
         }
         let start = geometry.group_start(group);
-        let mut free: u32 = 0;
-        for bit in 0..geometry.group_len(group) {
+        let len = geometry.group_len(group);
+        let free = len.saturating_sub(count_used(&bits, len));
+        // A group begins at a multiple of eight: byte by byte, and bit by bit where they differ.
+        let seen = self.seen.get(index(u64::from(start / 8))..).unwrap_or_default();
+        let pairs = (0u32..).zip(bits.iter().skip(HEADER_BYTES).zip(seen));
+        let unequal: Vec<u32> = pairs.filter(|(_, (a, b))| a != b).map(|(at, _)| at).collect();
+        for bit in unequal.into_iter().flat_map(|at| (0..8).map(move |bit| at.saturating_mul(8) | bit)) {
+            if bit >= len {
+                break;
+            }
             let block = start.saturating_add(bit);
-            let used = is_used(&bits, bit);
-            free = free.saturating_add(u32::from(!used));
-            match (used, self.was_seen(block)) {
+            match (is_used(&bits, bit), self.was_seen(block)) {
                 (true, false) => self.tell(Finding::Leaked(block)),
                 (false, true) => self.tell(Finding::InUseButFree(block)),
                 _ => {}

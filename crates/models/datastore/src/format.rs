@@ -3,7 +3,7 @@
 //! Called by: mount, checkpoint, space, the check. Invariants: a block's own checksum (superblock, root, bitmaps' own
 //! copy, log) is at offset 4 and covers the block with that field zero; everything else is checksummed by its pointer.
 
-use crate::crc::crc32c;
+use crate::crc::{crc32c, without_field};
 use crate::wire::{
     BLOCK_BYTES, PageBytes, get_u16, get_u32, get_u64, index, low32, put, put_u16, put_u32, put_u64,
 };
@@ -60,11 +60,10 @@ pub fn seal(page: &mut PageBytes) {
     put_u32(page, 4, crc);
 }
 
-/// The checksum of a block that carries its own is right.
-pub fn is_sealed(page: &PageBytes) -> bool {
-    let mut copy = *page;
-    put_u32(&mut copy, 4, 0);
-    crc32c(&copy) == get_u32(page, 4)
+/// A block carries the right checksum of its own; `crc` is that of the whole block as it is.
+pub fn is_sealed(page: &PageBytes, crc: u32) -> bool {
+    let field = get_u32(page, 4);
+    without_field(crc, field) == field
 }
 
 /// Where things are in a store of `blocks` blocks.
@@ -187,12 +186,12 @@ impl Superblock {
         seal(page);
     }
 
-    /// Reads and judges the block.
-    pub fn decode(page: &PageBytes) -> Result<Self, SuperblockError> {
+    /// Reads and judges the block; `sealed`: its own checksum is right.
+    pub fn decode(page: &PageBytes, sealed: bool) -> Result<Self, SuperblockError> {
         if get_u32(page, 0) != MAGIC_SUPER {
             return Err(SuperblockError::Foreign);
         }
-        if !is_sealed(page) {
+        if !sealed {
             return Err(SuperblockError::Corrupt);
         }
         if get_u32(page, 8) != VERSION {
@@ -271,10 +270,10 @@ impl Root {
         seal(page);
     }
 
-    /// Reads a root of the store `uuid` whose device has `device` blocks.
+    /// Reads a root, whose checksum was found right, of the store of that superblock, whose device has `device` blocks.
     pub fn decode(page: &PageBytes, superblock: &Superblock, device: u64) -> Option<Self> {
         let ours = page.get(16..32) == Some(superblock.uuid.as_slice());
-        if get_u32(page, 0) != MAGIC_ROOT || !ours || !is_sealed(page) {
+        if get_u32(page, 0) != MAGIC_ROOT || !ours {
             return None;
         }
         let geometry = Geometry { blocks: get_u32(page, 80), ..superblock.geometry };
@@ -349,9 +348,9 @@ pub fn seal_bitmap(group: u32, generation: u64, page: &mut PageBytes) {
     seal(page);
 }
 
-/// The generation of a bitmap block, if it is one of `group`.
+/// The generation of a block whose checksum was found right, if it is a bitmap of `group`.
 pub fn bitmap_generation(group: u32, page: &PageBytes) -> Option<u64> {
-    let ours = get_u32(page, 0) == MAGIC_BITMAP && get_u32(page, 16) == group && is_sealed(page);
+    let ours = get_u32(page, 0) == MAGIC_BITMAP && get_u32(page, 16) == group;
     ours.then(|| get_u64(page, 8))
 }
 

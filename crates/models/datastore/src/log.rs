@@ -5,7 +5,7 @@
 //! was durable when it was written. What is not known to be durable is believed only if the data that it names is
 //! there: so data and log go to the device together, with one device flush behind them.
 
-use crate::format::{MAGIC_LOG, is_sealed, seal};
+use crate::format::{MAGIC_LOG, seal};
 use crate::overlay::Base;
 use crate::tree::{CHUNK_BLOCKS, Mapping, RECORD_BYTES};
 use crate::wire::{
@@ -173,9 +173,10 @@ pub struct LogBlock {
     pub tag: u64,
 }
 
-/// The sequence number and durable mark of a sealed log block of this store, whatever its place in a chain.
+/// The sequence number and durable mark of a log block of this store, whose checksum was found right, whatever its place
+/// in a chain.
 pub fn peek(page: &PageBytes, uuid: &[u8; 16]) -> Option<(u64, u64)> {
-    let ours = get_u32(page, 0) == MAGIC_LOG && page.get(40..56) == Some(uuid.as_slice()) && is_sealed(page);
+    let ours = get_u32(page, 0) == MAGIC_LOG && page.get(40..56) == Some(uuid.as_slice());
     ours.then(|| (get_u64(page, 8), get_u64(page, 16)))
 }
 
@@ -184,7 +185,7 @@ pub fn run_of(page: &PageBytes) -> u64 {
     get_u64(page, 56)
 }
 
-/// Reads the block that continues a chain, or `None` when this is not it.
+/// Reads a block, whose checksum was found right, that continues a chain; `None` when this is not it.
 pub fn decode(page: &PageBytes, uuid: &[u8; 16], seq: u64, tag: u64) -> Option<LogBlock> {
     let (found, durable) = peek(page, uuid)?;
     if found != seq || get_u64(page, 24) != tag || durable > seq {

@@ -9,9 +9,14 @@ use crate::overlay::{Known, locate};
 use crate::port::BlockPort;
 use crate::store::{Need, Store};
 use crate::tree::{
-    Key, MAX_LEVEL, Mapping, is_stamped, magic_of, map_entry, node_key, node_len, node_pointer, upper_bound,
+    CHUNK_BLOCKS, Key, MAX_LEVEL, Mapping, is_stamped, magic_of, map_entry, node_key, node_len, node_pointer,
+    upper_bound,
 };
-use crate::wire::PageBytes;
+use crate::wire::{PageBytes, index};
+use alloc::vec::Vec;
+
+/// Most blocks of one look-up of a run.
+const LOOKUP: usize = 32;
 
 /// Where a descent ended.
 pub(crate) struct Found {
@@ -132,6 +137,62 @@ impl<P: BlockPort> Store<P> {
         let deltas = generations.into_iter().flatten().filter_map(|g| g.chunks.get(&key));
         let (layer, delta) = deltas.flat_map(|delta| &delta.absorbed).nth(at)?;
         Some((*layer, delta.lookup(entry)))
+    }
+
+    /// What the blocks from `block` on are, as [`Self::mapping`] says of each: at least one, at most `count`. They are of
+    /// one chunk, so that each layer's page is looked for once.
+    pub(crate) fn mappings(
+        &mut self,
+        layer: u64,
+        block: u64,
+        count: usize,
+        into: &mut Vec<Mapping>,
+    ) -> Result<(), Need> {
+        let in_chunk = index(CHUNK_BLOCKS.saturating_sub(block % CHUNK_BLOCKS));
+        let mut found = [Mapping::ABSENT; LOOKUP];
+        let found = found.get_mut(..count.min(LOOKUP).min(in_chunk)).unwrap_or_default();
+        let mut layer = layer;
+        while layer != 0 && found.contains(&Mapping::ABSENT) {
+            self.own_mappings(layer, block, found)?;
+            layer = self.catalog.parent(layer);
+        }
+        into.extend_from_slice(found);
+        Ok(())
+    }
+
+    /// What one layer says of those blocks of a chunk that are still absent.
+    fn own_mappings(&mut self, layer: u64, block: u64, found: &mut [Mapping]) -> Result<(), Need> {
+        let (key, first) = locate(layer, block);
+        let generations = [Some(&self.active), self.frozen.as_ref()];
+        let deltas = generations.map(|g| g.and_then(|g| g.chunks.get(&key)));
+        if deltas.iter().flatten().any(|delta| !delta.absorbed.is_empty()) {
+            return self.own_one_by_one(layer, block, found);
+        }
+        let mut own = [None; LOOKUP];
+        let known = own.get_mut(..found.len()).unwrap_or_default();
+        deltas.iter().flatten().for_each(|delta| delta.lookup_run(first, known));
+        let wanted = own.iter().zip(&*found).any(|(own, found)| own.is_none() && *found == Mapping::ABSENT);
+        if wanted && let Some(pointer) = self.tree_get(key)? {
+            let page = self.keyed_page(key, pointer)?;
+            for (place, entry) in own.iter_mut().zip(first..) {
+                place.get_or_insert_with(|| map_entry(page, entry));
+            }
+        }
+        for (place, own) in found.iter_mut().zip(own) {
+            if *place == Mapping::ABSENT {
+                *place = own.unwrap_or_default();
+            }
+        }
+        Ok(())
+    }
+
+    fn own_one_by_one(&mut self, layer: u64, block: u64, found: &mut [Mapping]) -> Result<(), Need> {
+        for (place, block) in found.iter_mut().zip(block..) {
+            if *place == Mapping::ABSENT {
+                *place = self.own_mapping(layer, block)?;
+            }
+        }
+        Ok(())
     }
 
     /// What a block is, seen through the whole chain down to (and without) the layer `floor`.

@@ -127,16 +127,22 @@ impl<P: BlockPort> Device<'_, P> {
         done.result.is_ok()
     }
 
-    /// Reads a block.
-    pub(crate) async fn read(&mut self, block: u32) -> Option<&PageBytes> {
+    /// Reads a block that carries its own checksum; tells whether that is right.
+    pub(crate) async fn read(&mut self, block: u32) -> Option<(&PageBytes, bool)> {
         let ok = self.transfer(IoOp::Read, block).await;
-        self.page.as_ref().filter(|_| ok).map(AsRef::as_ref)
+        let page = self.page.as_ref().filter(|_| ok)?;
+        Some((page.as_ref(), self.port.is_sealed(page)))
+    }
+
+    /// Reads a block, and shows it only when its own checksum is right.
+    pub(crate) async fn read_sealed(&mut self, block: u32) -> Option<&PageBytes> {
+        self.read(block).await.filter(|(_, sealed)| *sealed).map(|(page, _)| page)
     }
 
     /// Reads a block into the page; false when it is not what the checksum says.
     pub(crate) async fn read_checked(&mut self, block: u32, crc: u32) -> bool {
         let ok = self.transfer(IoOp::Read, block).await;
-        ok && self.page.as_ref().is_some_and(|page| self.port.checksum(page.as_ref()) == crc)
+        ok && self.page.as_ref().is_some_and(|page| self.port.page_checksum(page) == crc)
     }
 
     /// Writes a block.
@@ -214,7 +220,7 @@ async fn read_superblock<P: BlockPort>(
 ) -> Result<Superblock, MountError> {
     let mut first = MountError::Io;
     for (i, at) in SUPER_BLOCKS.into_iter().enumerate() {
-        let read = device.read(at).await.map(Superblock::decode);
+        let read = device.read(at).await.map(|(page, sealed)| Superblock::decode(page, sealed));
         let error = match read {
             Some(Ok(superblock)) => {
                 if i > 0 {
@@ -355,7 +361,7 @@ async fn open<P: BlockPort>(
     let superblock = read_superblock(&mut device, events).await?;
     let mut roots = Vec::new();
     for at in ROOT_BLOCKS {
-        if let Some(page) = device.read(at).await {
+        if let Some(page) = device.read_sealed(at).await {
             roots.extend(Root::decode(page, &superblock, found));
         }
     }
@@ -467,7 +473,7 @@ impl<P: BlockPort> Store<P> {
         let limit = seq.saturating_add(u64::from(geometry.log_blocks));
         let mut run = 0;
         while seq < limit
-            && let Some(page) = device.read(geometry.log_block(seq)).await
+            && let Some(page) = device.read_sealed(geometry.log_block(seq)).await
             && let (number, Some(block)) =
                 (crate::log::run_of(page), crate::log::decode(page, &uuid, seq, tag))
         {
@@ -483,7 +489,7 @@ impl<P: BlockPort> Store<P> {
         let torn = has_defect!(self, TornTransaction);
         while seq < chain_end {
             let Some(block) = device
-                .read(geometry.log_block(seq))
+                .read_sealed(geometry.log_block(seq))
                 .await
                 .and_then(|page| crate::log::decode(page, &uuid, seq, tag))
             else {

@@ -156,6 +156,27 @@ impl Delta {
     }
 }
 
+impl Delta {
+    /// What is known of the entries from `first` on, for those that nothing is known of yet; without what is absorbed.
+    pub fn lookup_run(&self, first: u16, into: &mut [Option<Mapping>]) {
+        let start = self.entries.partition_point(|(entry, _)| *entry < first);
+        for (entry, mapping) in self.entries.get(start..).unwrap_or_default() {
+            match into.get_mut(usize::from(entry.saturating_sub(first))) {
+                Some(place) => place.get_or_insert(*mapping),
+                None => break,
+            };
+        }
+        let rest = match self.base {
+            Base::Keep => return,
+            Base::Absent => Mapping::ABSENT,
+            Base::Zero => Mapping::ZERO,
+        };
+        for place in into {
+            place.get_or_insert(rest);
+        }
+    }
+}
+
 impl Generation {
     /// Sets one entry; a block that it replaces within this generation is given back.
     pub fn set(&mut self, layer: u64, block: u64, mapping: Mapping) {

@@ -5,6 +5,7 @@
 //! reference is held across I/O. One owner; nothing here blocks.
 
 use crate::crc::crc32c;
+use crate::format::is_sealed;
 use crate::wire::PageBytes;
 use alloc::vec::Vec;
 
@@ -64,8 +65,23 @@ pub trait BlockPort {
     /// The next finished request.
     fn complete(&mut self) -> Option<IoDone<Self::Page>>;
 
-    /// CRC32C of a page. A port whose PE has the instruction uses it.
+    /// CRC32C of 4 KiB. A port whose PE has the instruction uses it.
     fn checksum(&self, page: &PageBytes) -> u32 {
         crc32c(page)
+    }
+
+    /// CRC32C of a page of this port. One that knows it need not work it out again.
+    fn page_checksum(&self, page: &Self::Page) -> u32 {
+        self.checksum(page.as_ref())
+    }
+
+    /// Fills a page with zeroes.
+    fn zero(&self, page: &mut Self::Page) {
+        page.as_mut().fill(0);
+    }
+
+    /// A page that carries a checksum of its own has the right one.
+    fn is_sealed(&self, page: &Self::Page) -> bool {
+        is_sealed(page.as_ref(), self.page_checksum(page))
     }
 }

@@ -56,7 +56,7 @@ pub(crate) async fn hole<P: BlockPort>(
 ) -> bool {
     let limit = end.saturating_add(LOOK_AHEAD.min(u64::from(geometry.log_blocks)));
     for seq in end.saturating_add(1)..limit {
-        let Some(page) = device.read(geometry.log_block(seq)).await else { continue };
+        let Some(page) = device.read_sealed(geometry.log_block(seq)).await else { continue };
         if crate::wire::get_u64(page, 8) != seq {
             continue;
         }
@@ -76,7 +76,7 @@ pub(crate) async fn last_run<P: BlockPort>(
 ) -> u64 {
     let mut run = 0;
     for seq in end..end.saturating_add(LOOK_AHEAD.min(u64::from(geometry.log_blocks))) {
-        let Some(page) = device.read(geometry.log_block(seq)).await else { continue };
+        let Some(page) = device.read_sealed(geometry.log_block(seq)).await else { continue };
         if peek(page, uuid).is_some_and(|(found, _)| found == seq) {
             run = run.max(crate::log::run_of(page));
         }

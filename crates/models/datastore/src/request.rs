@@ -419,7 +419,7 @@ impl<P: BlockPort> Store<P> {
         if slot.error.is_some() {
             return true;
         }
-        let found = self.port.checksum(old.as_ref());
+        let found = self.port.page_checksum(old);
         if found != mapping.crc {
             slot.retries = slot.retries.saturating_add(1);
             // The block may have been replaced (by a merge) and reused while the read was under way.
@@ -466,7 +466,7 @@ impl<P: BlockPort> Store<P> {
                     else {
                         break;
                     };
-                    slot.maps.push(Mapping { block, crc: self.port.checksum(page.as_ref()) });
+                    slot.maps.push(Mapping { block, crc: self.port.page_checksum(&page) });
                     pages.push(page);
                 }
                 slot.outstanding = slot.outstanding.saturating_add(1);

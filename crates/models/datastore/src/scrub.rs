@@ -6,7 +6,7 @@
 //! somebody else's data.
 
 use crate::error::{Error, Event};
-use crate::format::{Pointer, ROOT_BLOCKS, SUPER_BLOCKS, is_sealed};
+use crate::format::{Pointer, ROOT_BLOCKS, SUPER_BLOCKS};
 use crate::port::{BlockPort, Io, IoDone, IoOp};
 use crate::store::{KIND_SCRUB, Need, SPARE_PAGES, Store, token};
 use crate::tree::{CATALOG, CHUNK_BLOCKS, Key, Mapping, map_entry};
@@ -174,9 +174,7 @@ impl<P: BlockPort> Store<P> {
             let block = if pair.turn == 0 { pair.pointer.block } else { pair.pointer.copy };
             pair.turn = pair.turn.saturating_add(1);
             match done.pages.first() {
-                Some(page)
-                    if done.result.is_ok() && self.port.checksum(page.as_ref()) == pair.pointer.crc =>
-                {
+                Some(page) if done.result.is_ok() && self.port.page_checksum(page) == pair.pointer.crc => {
                     pair.good = Some(Box::new(*page.as_ref()));
                 }
                 _ => pair.bad.push(block),
@@ -204,7 +202,7 @@ impl<P: BlockPort> Store<P> {
             }
         };
         // A checkpoint may be writing the root, which is then younger than ours.
-        let whole = done.result.is_ok() && done.pages.first().is_some_and(|page| is_sealed(page.as_ref()));
+        let whole = done.result.is_ok() && done.pages.first().is_some_and(|page| self.port.is_sealed(page));
         if whole || (place == Place::Root && self.checkpoint.is_some()) {
             return;
         }
@@ -317,7 +315,7 @@ impl<P: BlockPort> Store<P> {
 
     fn judge_data(&mut self, expected: &[Mapping], key: Key, pointer: Pointer, done: &IoDone<P::Page>) {
         for (mapping, page) in expected.iter().zip(&done.pages) {
-            let found = self.port.checksum(page.as_ref());
+            let found = self.port.page_checksum(page);
             if done.result.is_ok() && found == mapping.crc {
                 continue;
             }

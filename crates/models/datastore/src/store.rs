@@ -130,12 +130,16 @@ pub(crate) struct Flusher {
     pub wanted: bool,
 }
 
+/// A bitmap that was read, and whether its own checksum is right.
+type Bitmap = (alloc::boxed::Box<PageBytes>, bool);
+
 /// A group being opened.
 pub(crate) struct Opening {
     pub group: u32,
     /// What the group table said when its bitmap was asked for.
     pub entry: Group,
-    pub pages: [Option<Result<alloc::boxed::Box<PageBytes>, ()>>; 2],
+    /// The bitmap and the one before it, as far as they could be read.
+    pub pages: [Option<Bitmap>; 2],
     pub outstanding: u32,
 }
 
@@ -349,7 +353,7 @@ impl<P: BlockPort> Store<P> {
             return self.pool.extend(done.pages);
         };
         let Some(page) = done.pages.pop() else { return };
-        let found = self.port.checksum(page.as_ref());
+        let found = self.port.page_checksum(&page);
         if done.result.is_ok() && found == pointer.crc {
             self.fetches.remove(&block);
             let evicted = self.cache.insert(block, pointer.crc, page);
@@ -409,9 +413,9 @@ impl<P: BlockPort> Store<P> {
     fn finish_group(&mut self, which: u64, mut done: IoDone<P::Page>) {
         let Some(opening) = self.opening.as_mut() else { return self.pool.extend(done.pages) };
         let Some(page) = done.pages.pop() else { return };
-        let bytes = alloc::boxed::Box::new(*page.as_ref());
+        let bytes = (alloc::boxed::Box::new(*page.as_ref()), self.port.is_sealed(&page));
         if let Some(slot) = opening.pages.get_mut(crate::wire::index(which)) {
-            *slot = Some(done.result.map(|()| bytes).map_err(|_| ()));
+            *slot = done.result.ok().map(|()| bytes);
         }
         opening.outstanding = opening.outstanding.saturating_sub(1);
         let ready = opening.outstanding == 0;
@@ -429,20 +433,21 @@ impl<P: BlockPort> Store<P> {
             // A checkpoint came in between: the bitmap is another one now.
             return self.start_opening(group);
         }
-        let Some(Ok(current)) = current.filter(|c| matches!(c, Ok(p) if self.port.checksum(p) == entry.crc))
+        let Some((current, sealed)) = current.filter(|(page, _)| self.port.checksum(page) == entry.crc)
         else {
             self.space.lose(group);
             self.report(Event::GroupLost { group });
             return self.wake(|wait| wait == Wait::Space);
         };
         // Blocks that became free by the last checkpoint still belong to the older root.
-        let spare_freed = crate::format::bitmap_generation(group, &current) == Some(self.root.generation);
-        let before = before.and_then(Result::ok).filter(|page| {
-            let generation = crate::format::bitmap_generation(group, page);
+        let generation =
+            |page: &PageBytes, sealed: bool| crate::format::bitmap_generation(group, page).filter(|_| sealed);
+        let spare_freed = generation(&current, sealed) == Some(self.root.generation);
+        let before = before.filter(|(page, sealed)| {
             let spare = spare_freed && !has_defect!(self, ReusedEarly);
-            spare && generation.is_some_and(|g| g < self.root.generation)
+            spare && generation(page, *sealed).is_some_and(|g| g < self.root.generation)
         });
-        self.space.open(group, Some(&current), before.as_deref());
+        self.space.open(group, Some(&current), before.as_ref().map(|(page, _)| &**page));
         self.mask_open_group();
         self.wake(|wait| wait == Wait::Space);
     }

@@ -20,14 +20,9 @@ impl<P: BlockPort> Store<P> {
             Err(error) => return Self::fail(slot, error),
         };
         // A step resolves some blocks only: a deep chain is slow, never long.
-        for _ in 0..32 {
-            if slot.maps.len() >= slot.count {
-                break;
-            }
-            match self.mapping(layer, slot.first.saturating_add(slot.maps.len() as u64), 0) {
-                Ok(mapping) => slot.maps.push(mapping),
-                Err(need) => return self.need(slot, need),
-            }
+        let (next, left) = (slot.maps.len() as u64, slot.count.saturating_sub(slot.maps.len()));
+        if let Err(need) = self.mappings(layer, slot.first.saturating_add(next), left, &mut slot.maps) {
+            return self.need(slot, need);
         }
         if slot.maps.len() < slot.count {
             return false;
@@ -57,7 +52,7 @@ impl<P: BlockPort> Store<P> {
                 if !mapping.is_data()
                     && let Some(Some(page)) = slot.pages.get_mut(at)
                 {
-                    page.as_mut().fill(0);
+                    self.port.zero(page);
                 }
                 at = at.saturating_add(1);
                 continue;
@@ -74,8 +69,9 @@ impl<P: BlockPort> Store<P> {
             return true;
         }
         let bad = slot.maps.iter().zip(&slot.pages).find_map(|(mapping, page)| {
-            let found = self.port.checksum(page.as_ref()?.as_ref());
-            (mapping.is_data() && found != mapping.crc).then_some((*mapping, found))
+            let page = page.as_ref().filter(|_| mapping.is_data())?;
+            let found = self.port.page_checksum(page);
+            (found != mapping.crc).then_some((*mapping, found))
         });
         let bad = if has_defect!(self, ReadUnchecked) { None } else { bad };
         let Some((mapping, found)) = bad else { return true };

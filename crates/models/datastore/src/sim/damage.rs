@@ -6,7 +6,7 @@ use super::disk::{Image, SimDisk};
 use super::observe::{Look, observe};
 use super::run::verdict::Judge;
 use super::run::{Report, open, options, settle};
-use crate::format::{LOG_START, ROOT_BLOCKS, SUPER_BLOCKS, is_sealed};
+use crate::format::{LOG_START, ROOT_BLOCKS, SUPER_BLOCKS};
 use crate::{CheckOptions, Finding, ReadOnly, Store, check, run};
 
 /// A block worth damaging: superblocks, roots and the log often, else whatever holds something.
@@ -39,7 +39,7 @@ fn flip(image: &mut Image, block: u32, random: &mut Random) {
 pub(super) fn examine(image: &Image, random: &mut Random, judge: &Judge<'_>, report: &mut Report) {
     let mut image = image.clone();
     let block = choose(&image, random);
-    if ROOT_BLOCKS.contains(&block) && ROOT_BLOCKS.iter().any(|at| !is_sealed(image.get(*at).as_ref())) {
+    if ROOT_BLOCKS.contains(&block) && ROOT_BLOCKS.iter().any(|at| !image.get(*at).is_sealed()) {
         // The cut took one root already.
         return;
     }

@@ -29,6 +29,11 @@ impl Page {
         *self.0.crc.get_or_init(|| checksum(&self.0.bytes))
     }
 
+    /// It carries the right checksum of its own.
+    pub fn is_sealed(&self) -> bool {
+        crate::format::is_sealed(self.as_ref(), self.crc())
+    }
+
     /// The write that each sector came from.
     pub fn tags(&self) -> &[Option<super::oracle::Tag>; 8] {
         self.0.tags.get_or_init(|| {
@@ -62,13 +67,19 @@ fn checksum(page: &PageBytes) -> u32 {
 /// What stable storage holds.
 #[derive(Clone)]
 pub struct Image {
+    /// One page of zeroes for all that have them.
+    zeroes: Page,
+    /// And one that is what memory held before.
+    garbage: Page,
     base: Rc<Vec<Page>>,
     changed: BTreeMap<u32, Page>,
 }
 
 impl Image {
     pub fn new(blocks: usize) -> Self {
-        Self { base: Rc::new(std::vec![Page::new([0; 4096]); blocks]), changed: BTreeMap::new() }
+        let zeroes = Page::new([0; 4096]);
+        let base = Rc::new(std::vec![zeroes.clone(); blocks]);
+        Self { base, zeroes, garbage: Page::new([0xa5; 4096]), changed: BTreeMap::new() }
     }
 
     pub fn blocks(&self) -> u32 {
@@ -86,7 +97,7 @@ impl Image {
     /// Adds blocks of zeroes at the end.
     pub fn extend(&mut self, blocks: usize) {
         let len = self.base.len() + blocks;
-        Rc::make_mut(&mut self.base).resize(len, Page::new([0; 4096]));
+        Rc::make_mut(&mut self.base).resize(len, self.zeroes.clone());
     }
 }
 
@@ -94,6 +105,8 @@ impl Image {
 pub struct Cut {
     pub image: Image,
     pub seed: u64,
+    /// A write had gone astray by then: the blocks that did not hold what was last written to them.
+    pub astray: Option<Vec<u32>>,
 }
 
 /// A write that the disk acknowledges and does not perform.
@@ -139,7 +152,7 @@ pub struct SimDisk {
     pub writes: u64,
     pub flushes: u64,
     /// Blocks that do not hold what was last written to them.
-    pub wrong: Vec<u32>,
+    wrong: Vec<u32>,
 }
 
 impl SimDisk {
@@ -217,7 +230,8 @@ impl SimDisk {
                 image.set(block, torn);
             }
         }
-        self.cuts.push(Cut { image, seed: random.next() });
+        let astray = self.is_astray().then(|| self.wrong.clone());
+        self.cuts.push(Cut { image, seed: random.next(), astray });
     }
 
     /// Puts a block into the cache, or elsewhere, or nowhere.
@@ -282,7 +296,7 @@ impl BlockPort for SimDisk {
     }
 
     fn allocate(&mut self) -> Option<Page> {
-        Some(self.media.base[0].clone())
+        Some(self.media.garbage.clone())
     }
 
     fn submit(&mut self, io: Io<Page>) -> Result<(), Io<Page>> {
@@ -303,6 +317,14 @@ impl BlockPort for SimDisk {
         checksum(page)
     }
 
+    fn page_checksum(&self, page: &Page) -> u32 {
+        page.crc()
+    }
+
+    fn zero(&self, page: &mut Page) {
+        *page = self.media.zeroes.clone();
+    }
+
     fn complete(&mut self) -> Option<IoDone<Page>> {
         // It takes its time, so that what should have waited for it is caught.
         if self.queue.is_empty() || self.random.chance(3) {
@@ -311,5 +333,26 @@ impl BlockPort for SimDisk {
         let at = self.random.below(self.queue.len() as u64) as usize;
         let io = self.queue.swap_remove(at);
         Some(self.perform(io))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Astray, Faults, Image, Page, SimDisk};
+    use crate::{BlockPort, Io, IoOp};
+
+    /// Within one turn of the store a write may go astray and power be lost behind it: the cut has to know.
+    #[test]
+    fn a_cut_knows_what_went_astray_before_it() {
+        let mut disk = SimDisk::new(Image::new(64), 1);
+        disk.cut_every = 1;
+        disk.faults = Faults { astray: Some((1, Astray::Lost)), ..Faults::default() };
+        for block in [7, 8] {
+            let pages = [Page::new([1; 4096])].into();
+            assert!(disk.submit(Io { token: 0, op: IoOp::Write, block, pages }).is_ok());
+            while disk.complete().is_none() {}
+        }
+        let astray: std::vec::Vec<_> = disk.cuts.iter().map(|cut| cut.astray.clone()).collect();
+        assert_eq!(astray, [None, Some([7].into())]);
     }
 }

@@ -80,6 +80,10 @@ impl BlockPort for MemoryPort {
     fn checksum(&self, page: &PageBytes) -> u32 {
         if self.trusting { 0 } else { crate::crc32c(page) }
     }
+
+    fn is_sealed(&self, page: &Page) -> bool {
+        page.is_sealed()
+    }
 }
 
 /// A store with something of everything, and a log that is not empty.

@@ -104,8 +104,6 @@ pub struct Run {
     /// What was promised before the turn in which a cut fell.
     promised_before: usize,
     durable_before: u64,
-    /// The disk had got a write wrong before the turn in which a cut fell.
-    astray_seen: bool,
     found_wrong: Option<String>,
     errors: u64,
     full: u64,
@@ -150,7 +148,6 @@ impl Run {
             errors_expected: false,
             promised_before: 0,
             durable_before: 0,
-            astray_seen: false,
             found_wrong: None,
             errors: 0,
             full: 0,

@@ -103,28 +103,25 @@ fn faults_of(weather: Weather, random: &mut Random) -> Faults {
 /// Looks at the cuts that the last turn had. Gives back a store to go on with, now and then.
 fn judge_cuts(
     run: &mut Run,
-    weather: Weather,
     plan: Plan,
     random: &mut Random,
     report: &mut Report,
 ) -> Option<(crate::Store<super::SimDisk>, Oracle)> {
     let cuts = core::mem::take(&mut run.store.port().cuts);
-    let wrong = run.store.port().wrong.clone();
     // A cut within one turn may have happened before what the turn promised: judge by what was promised then.
     let judge = Judge {
         oracle: &run.oracle,
         promised: run.promised_before,
         durable: run.durable_before,
         defect: plan.defect,
-        wrong: &wrong,
     };
     let mut survivor = None;
     for cut in cuts {
         if !report.is_clean() {
             break;
         }
-        if weather == Weather::Astray && run.astray_seen {
-            examine_astray(cut, &judge, report);
+        if let Some(wrong) = &cut.astray {
+            examine_astray(&cut, wrong, &judge, report);
             continue;
         }
         let lived = examine(cut, &judge, report);
@@ -134,7 +131,6 @@ fn judge_cuts(
             survivor = Some((store, oracle));
         }
     }
-    run.astray_seen |= run.store.port().is_astray();
     run.promised_before = run.oracle.promised;
     run.durable_before = run.durable_before.max(run.store.log.durable);
     run.oracle.compact(run.promised_before);
@@ -155,7 +151,7 @@ fn life(plan: Plan, number: u64, report: &mut Report) {
     for _ in 0..300 {
         let mut survivor = None;
         let mut after = |run: &mut Run| {
-            survivor = judge_cuts(run, weather, plan, &mut random, report).or(survivor.take());
+            survivor = judge_cuts(run, plan, &mut random, report).or(survivor.take());
         };
         run.operate(&mut after);
         for _ in 0..run.random.below(12) {
@@ -174,13 +170,13 @@ fn life(plan: Plan, number: u64, report: &mut Report) {
             run.live_on(store, oracle);
         }
     }
-    end(&mut run, weather, plan, &mut random, at_first, report);
+    end(&mut run, plan, &mut random, at_first, report);
 }
 
 /// Reads all of it once more; what is deleted has to come back.
-fn end(run: &mut Run, weather: Weather, plan: Plan, random: &mut Random, at_first: u64, report: &mut Report) {
+fn end(run: &mut Run, plan: Plan, random: &mut Random, at_first: u64, report: &mut Report) {
     if report.is_clean() {
-        let mut after = |run: &mut Run| drop(judge_cuts(run, weather, plan, random, report));
+        let mut after = |run: &mut Run| drop(judge_cuts(run, plan, random, report));
         run.drain(&mut after);
         run.look(&mut after);
         if !run.errors_expected {

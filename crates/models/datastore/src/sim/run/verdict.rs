@@ -15,8 +15,6 @@ pub(in crate::sim) struct Judge<'a> {
     /// The log was on stable storage up to here when that was promised.
     pub durable: u64,
     pub defect: Option<Defect>,
-    /// Blocks that the disk got wrong by itself.
-    pub wrong: &'a [u32],
 }
 
 /// Whether findings are only what a cut in the middle of a root's write explains.
@@ -38,7 +36,7 @@ pub(super) fn is_sound(image: &Image) -> Result<(), String> {
 /// Overwrites the newest root of an image, if there is an older one.
 fn destroy_newest_root(image: &mut Image) -> bool {
     let generation = |block| u64::from_le_bytes(image.get(block).as_ref()[8..16].try_into().unwrap());
-    let sealed = |block| crate::format::is_sealed(image.get(block).as_ref());
+    let sealed = |block| image.get(block).is_sealed();
     let [a, b] = crate::format::ROOT_BLOCKS;
     if !sealed(a) || !sealed(b) {
         return false;
@@ -122,7 +120,7 @@ fn settled(
 }
 
 /// Judges what a disk left that lost or misdirected a write: nothing wrong is given out, and what is missing is said.
-pub(super) fn examine_astray(cut: Cut, judge: &Judge<'_>, report: &mut Report) {
+pub(super) fn examine_astray(cut: &Cut, wrong: &[u32], judge: &Judge<'_>, report: &mut Report) {
     report.cuts += 1;
-    super::super::damage::judge_damaged(cut.image, cut.seed, judge.wrong, judge, report);
+    super::super::damage::judge_damaged(cut.image.clone(), cut.seed, wrong, judge, report);
 }
