@@ -13,8 +13,6 @@ use dtoolkit::{Node, Property, ToCellInt};
 
 /// vCPUs that a program of ours can use.
 pub const MAX_CPUS: usize = 8;
-/// Bytes of the heap.
-const HEAP_BYTES: usize = 4 << 20;
 /// Heap and spare RAM start on a block of stage 2.
 const BLOCK: usize = 2 << 20;
 
@@ -82,6 +80,11 @@ static BOOT: spin::Once<Boot> = spin::Once::new();
 unsafe extern "C" {
     static __image_start: u8;
     static __image_end: u8;
+}
+
+unsafe extern "Rust" {
+    // SAFETY: defined by `program!` with this type, and never written; two definitions do not link.
+    safe static el1_heap_bytes: usize;
 }
 
 impl Boot {
@@ -177,7 +180,7 @@ fn layout(
         .map(|gap| gap.start.next_multiple_of(BLOCK)..gap.end & !(BLOCK - 1))
         .filter(|gap| gap.start < gap.end)
         .max_by_key(|gap| gap.end - gap.start)?;
-    let split = gap.start + HEAP_BYTES;
+    let split = gap.start + el1_heap_bytes;
     (split < gap.end).then_some((gap.start..split, split..gap.end))
 }
 

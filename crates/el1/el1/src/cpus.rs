@@ -33,7 +33,7 @@ static STARTS: [SecondaryStart; MAX_CPUS] = [const {
     }
 }; MAX_CPUS];
 
-const STACK_BYTES: usize = 0x8000;
+const STACK_BYTES: usize = 0x1_0000;
 
 unsafe extern "C" {
     static __stacks_start: u8;

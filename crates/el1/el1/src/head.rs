@@ -11,16 +11,22 @@ use core::sync::atomic::{AtomicU64, Ordering};
 global_asm!(include_str!("head.s"));
 
 /// Names the program's two functions: `main`, which is given what the device tree says, and `interrupt`, which is
-/// called with interrupts masked for each IRQ and talks to the GIC itself.
+/// called with interrupts masked for each IRQ and talks to the GIC itself. A program may say how many bytes its heap has.
 ///
 /// ```ignore
-/// el1::program!(main, interrupt);
+/// el1::program!(main, interrupt, heap: 8 << 20);
 /// fn main(boot: &'static el1::Boot) { … }
 /// fn interrupt() { … }
 /// ```
 #[macro_export]
 macro_rules! program {
     ($main:path, $interrupt:path) => {
+        $crate::program!($main, $interrupt, heap: 4 << 20);
+    };
+    ($main:path, $interrupt:path, heap: $heap:expr) => {
+        #[unsafe(export_name = "el1_heap_bytes")]
+        static __EL1_HEAP_BYTES: usize = $heap;
+
         #[unsafe(export_name = "el1_main")]
         extern "Rust" fn __el1_main(boot: &'static $crate::Boot) {
             $main(boot)

@@ -82,7 +82,7 @@ primary_entry:
     b       3b
 
 4:  ADDRESS x2, __stacks_start
-    add     x2, x2, #0x8000
+    add     x2, x2, #0x10000
     mov     sp, x2
     mov     x29, xzr
     mov     x30, xzr

@@ -15,6 +15,7 @@
 //! | HVC and SMC | [`smccc`] |
 //! | other vCPUs | [`cpus`] |
 //! | the calls of a world | [`world`] |
+//! | the symbols by which futures find the clock | [`time`] |
 //! | PL011 | [`console`] |
 #![no_std]
 // A library for bare metal: on a PC there is nothing to build.
@@ -37,6 +38,7 @@ pub mod probe;
 pub mod registers;
 pub mod sandbox;
 pub mod smccc;
+pub mod time;
 pub mod window;
 pub mod world;
 

@@ -68,6 +68,37 @@ impl Window {
     access!(read32, write32, u32, 4, "ldr {:w}, [{}]", "str {:w}, [{}]", "32");
     access!(read64, write64, u64, 8, "ldr {}, [{}]", "str {}, [{}]", "64");
 
+    /// Copies `from` to `offset` on; for RAM, whose pieces may be stored in any width. Panics where it does not fit.
+    pub fn fill(&self, offset: usize, from: &[u8]) {
+        let part = self.part(offset, from.len());
+        let (head, words) = from.split_at(part.ragged());
+        let (words, tail) = words.as_chunks::<8>();
+        head.iter().enumerate().for_each(|(at, byte)| part.write8(at, *byte));
+        words.iter().zip((head.len()..).step_by(8)).for_each(|(word, at)| {
+            part.write64(at, u64::from_le_bytes(*word));
+        });
+        let at = head.len() + 8 * words.len();
+        tail.iter().zip(at..).for_each(|(byte, at)| part.write8(at, *byte));
+    }
+
+    /// Copies from `offset` on; for RAM, whose pieces may be loaded in any width. Panics where it does not fit.
+    pub fn copy_to(&self, offset: usize, into: &mut [u8]) {
+        let part = self.part(offset, into.len());
+        let (head, words) = into.split_at_mut(part.ragged());
+        let (words, tail) = words.as_chunks_mut::<8>();
+        let at = head.len() + 8 * words.len();
+        tail.iter_mut().zip(at..).for_each(|(byte, at)| *byte = part.read8(at));
+        words.iter_mut().zip((head.len()..).step_by(8)).for_each(|(word, at)| {
+            *word = part.read64(at).to_le_bytes();
+        });
+        head.iter_mut().enumerate().for_each(|(at, byte)| *byte = part.read8(at));
+    }
+
+    /// Bytes before the first word that is aligned.
+    fn ragged(&self) -> usize {
+        (self.base.next_multiple_of(8) - self.base).min(self.bytes)
+    }
+
     /// The 32-bit register at `offset`. Panics where the offset is outside or not aligned.
     pub fn word(&self, offset: usize) -> Word {
         Word(self.address(offset, 4))
@@ -75,8 +106,9 @@ impl Window {
 
     #[inline(always)]
     fn address(&self, offset: usize, bytes: usize) -> usize {
-        assert!(offset < self.bytes && offset.is_multiple_of(bytes), "access outside a window");
-        self.base + offset
+        let address = self.base + offset;
+        assert!(offset + bytes <= self.bytes && address.is_multiple_of(bytes), "access outside a window");
+        address
     }
 }
 

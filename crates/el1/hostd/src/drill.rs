@@ -9,95 +9,80 @@
 //! | `hostd.measure` | says what each call takes; under QEMU's icount a nanosecond is an instruction |
 //! | `hostd.power=NAME` | turns the VM off, on, resets it and reads its console |
 
-use crate::interrupts::{self, milliseconds, wake_in};
+use crate::argument;
+use crate::executor::Task;
+use crate::interrupts::CALLS;
 use crate::queue::{Queue, Token};
 use crate::vmkernel::Vmkernel;
 use abi::{Call, ExitReason, RequestKind, Status, VmHandle, WorldGeneration};
+use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::future::poll_fn;
+use core::task::Poll;
 use el1::{Boot, world};
+use embassy_time::{Duration, Timer};
 
-/// A generation that is to end lives so long before, in milliseconds.
-const LIFE: u64 = 50;
-/// When the idle time begins and how long it is, in milliseconds.
-const SETTLED: u64 = 2_000;
-const IDLE: u64 = 10_000;
+/// A generation that is to end lives so long before.
+const LIFE: Duration = Duration::from_millis(50);
+/// When the idle time begins and how long it is.
+const SETTLED: Duration = Duration::from_secs(2);
+const IDLE: Duration = Duration::from_secs(10);
+/// Until a VM that is not there yet is looked for again.
+const LOOK: Duration = Duration::from_millis(10);
 /// Calls that one measurement makes.
 const LOOPS: u64 = 16;
 /// An address where a world has nothing.
 const NOWHERE: usize = 0x3000_0000;
 
-/// What is left to do.
-pub struct Drill {
+/// What the arguments ask of this generation.
+pub fn tasks(
     boot: &'static Boot,
+    vmkernel: &'static Vmkernel,
+    queue: Queue,
     generation: WorldGeneration,
-    end: Option<&'static str>,
-    idle: Option<Idle>,
-    power: Option<Power>,
-    measure: bool,
-}
-
-/// The idle time, as far as it has come.
-struct Idle {
-    exits: Option<u64>,
-    told: bool,
-}
-
-fn argument(boot: &'static Boot, key: &str) -> Option<&'static str> {
-    boot.arguments.split_ascii_whitespace().find_map(|word| word.strip_prefix(key))
-}
-
-impl Drill {
-    /// What the arguments say for this generation.
-    pub fn new(boot: &'static Boot, generation: WorldGeneration) -> Self {
-        let ends: Vec<&str> =
-            argument(boot, "hostd.kill=").map(|list| list.split(',').collect()).unwrap_or_default();
-        let kills = argument(boot, "hostd.kills=").and_then(|n| n.parse().ok()).unwrap_or(ends.len());
-        let turn = generation.0 as usize - 1;
-        let end = if turn < kills && !ends.is_empty() { Some(ends[turn % ends.len()]) } else { None };
-        Self {
-            boot,
-            generation,
-            end,
-            idle: argument(boot, "hostd.idle").map(|_| Idle { exits: None, told: false }),
-            power: argument(boot, "hostd.power=").map(Power::new),
-            measure: argument(boot, "hostd.measure").is_some(),
-        }
+) -> Vec<Task> {
+    let mut tasks: Vec<Task> = Vec::new();
+    if argument(boot, "hostd.measure").is_some() {
+        tasks.push(Box::pin(async { measure(vmkernel) }));
     }
-
-    /// Does what it is time for, and sets the timer for what comes.
-    pub fn go_on(&mut self, vmkernel: &Vmkernel, queue: &mut Queue) {
-        if core::mem::take(&mut self.measure) {
-            measure(vmkernel);
-        }
-        if let Some(power) = &mut self.power {
-            power.go_on(vmkernel, queue, self.generation);
-        }
-        if let Some(idle) = &mut self.idle {
-            idle.go_on(vmkernel);
-        }
-        match self.end {
-            Some(end) if milliseconds() >= LIFE => self.die(end),
-            Some(_) => wake_in(LIFE - milliseconds()),
-            None => {}
-        }
+    if let Some(name) = argument(boot, "hostd.power=") {
+        tasks.push(Box::pin(Power { name, vmkernel, queue, generation }.run()));
     }
+    if argument(boot, "hostd.idle").is_some() {
+        tasks.push(Box::pin(idle(vmkernel)));
+    }
+    if let Some(end) = end(boot, generation) {
+        tasks.push(Box::pin(async move {
+            Timer::after(LIFE).await;
+            die(boot, end);
+        }));
+    }
+    tasks
+}
 
-    fn die(&self, how: &str) {
-        match how {
-            "panic" => panic!("asked for by the boot argument hostd.kill"),
-            "exit" => {
-                world::exit(ExitReason::Wanted, format_args!("asked for by the boot argument hostd.kill"));
-            }
-            "memory" => exhaust(),
-            "fault" => {
-                let nowhere = self.boot.outside_ram(NOWHERE, 4).map(|window| window.read32(0));
-                panic!("something is at {NOWHERE:#x}: {nowhere:?}");
-            }
-            "hang" => loop {
-                core::hint::spin_loop();
-            },
-            other => panic!("hostd.kill={other}: no such end"),
+/// How this generation is to end.
+fn end(boot: &'static Boot, generation: WorldGeneration) -> Option<&'static str> {
+    let ends: Vec<&str> = argument(boot, "hostd.kill=")?.split(',').collect();
+    let kills = argument(boot, "hostd.kills=").and_then(|n| n.parse().ok()).unwrap_or(ends.len());
+    let turn = generation.0 as usize - 1;
+    (turn < kills).then(|| ends[turn % ends.len()])
+}
+
+fn die(boot: &'static Boot, how: &str) {
+    match how {
+        "panic" => panic!("asked for by the boot argument hostd.kill"),
+        "exit" => {
+            world::exit(ExitReason::Wanted, format_args!("asked for by the boot argument hostd.kill"));
         }
+        "memory" => exhaust(),
+        "fault" => {
+            let nowhere = boot.outside_ram(NOWHERE, 4).map(|window| window.read32(0));
+            panic!("something is at {NOWHERE:#x}: {nowhere:?}");
+        }
+        "hang" => loop {
+            core::hint::spin_loop();
+        },
+        other => panic!("hostd.kill={other}: no such end"),
     }
 }
 
@@ -109,27 +94,17 @@ fn exhaust() -> ! {
     }
 }
 
-impl Idle {
-    fn go_on(&mut self, vmkernel: &Vmkernel) {
-        let now = milliseconds();
-        // Counts are those of the last look, which each question asks for: so it asks twice.
-        let exits = || {
-            let _ = vmkernel.host();
-            vmkernel.host().map_or(0, |host| host.world_exits)
-        };
-        match self.exits {
-            None if now >= SETTLED => {
-                self.exits = Some(exits());
-                wake_in(IDLE);
-            }
-            None => wake_in(SETTLED - now),
-            Some(before) if !self.told && now >= SETTLED + IDLE => {
-                self.told = true;
-                vmkernel.log(format_args!("idle: {} exits in {IDLE} ms", exits() - before));
-            }
-            Some(_) => {}
-        }
-    }
+/// Counts how often an idle hostd leaves for EL2.
+async fn idle(vmkernel: &Vmkernel) {
+    // Counts are those of the last look, which each question asks for: so it asks twice.
+    let exits = || {
+        let _ = vmkernel.host();
+        vmkernel.host().map_or(0, |host| host.world_exits)
+    };
+    Timer::after(SETTLED).await;
+    let before = exits();
+    Timer::after(IDLE).await;
+    vmkernel.log(format_args!("idle: {} exits in {} ms", exits() - before, IDLE.as_millis()));
 }
 
 /// Instructions (nanoseconds) of each call, its buffer as large as it may be.
@@ -165,8 +140,9 @@ fn measure(vmkernel: &Vmkernel) {
 /// The steps of `hostd.power`.
 struct Power {
     name: &'static str,
-    step: usize,
-    waits: Option<Token>,
+    vmkernel: &'static Vmkernel,
+    queue: Queue,
+    generation: WorldGeneration,
 }
 
 /// Each request, and how it is to end.
@@ -182,48 +158,53 @@ const STEPS: [(RequestKind, Status); 8] = [
 ];
 
 impl Power {
-    fn new(name: &'static str) -> Self {
-        Self { name, step: 0, waits: None }
-    }
-
-    fn go_on(&mut self, vmkernel: &Vmkernel, queue: &mut Queue, generation: WorldGeneration) {
-        let Some(vm) = self.find(vmkernel) else { return wake_in(10) };
-        if let Some(token) = self.waits {
-            let Some((done, status, value)) = queue.take() else { return };
-            assert_eq!(done, token, "the answer of another request");
-            let (kind, expected) = STEPS[self.step];
-            let power = vmkernel.vm(vm).map(|vm| vm.power);
-            vmkernel.log(format_args!("{kind:?}: {status:?} {value}, VM {power:?}"));
+    async fn run(mut self) {
+        let vm = loop {
+            match self.find() {
+                Some(vm) => break vm,
+                None => Timer::after(LOOK).await,
+            }
+        };
+        self.ask_wrongly(vm);
+        for (kind, expected) in STEPS {
+            let token = self.queue.submit(kind, vm, 77).expect("a queue with room");
+            let (status, value) = self.answer(token).await;
+            let power = self.vmkernel.vm(vm).map(|vm| vm.power);
+            self.vmkernel.log(format_args!("{kind:?}: {status:?} {value}, VM {power:?}"));
             assert_eq!(status, expected, "{kind:?}");
             if kind == RequestKind::Reset && status == Status::Ok {
-                assert_eq!(vmkernel.write_console(vm, 0, b"echo"), Ok(4));
+                assert_eq!(self.vmkernel.write_console(vm, 0, b"echo"), Ok(4));
             }
-            (self.step, self.waits) = (self.step + 1, None);
         }
-        if let Some((kind, _)) = STEPS.get(self.step) {
-            if self.step == 0 {
-                self.ask_wrongly(vmkernel, queue, generation, vm);
-            }
-            self.waits = queue.submit(*kind, vm, 77);
-            // An answer that is there already sent its interrupt while we were awake.
-            interrupts::wake_in(1);
-        } else if self.step == STEPS.len() {
-            self.step += 1;
-            self.look_at_console(vmkernel, vm);
-        }
+        self.look_at_console(vm);
     }
 
-    fn find(&self, vmkernel: &Vmkernel) -> Option<VmHandle> {
+    async fn answer(&mut self, token: Token) -> (Status, u64) {
+        poll_fn(|context| {
+            CALLS.register(context.waker());
+            match self.queue.take() {
+                Some((done, status, value)) => {
+                    assert_eq!(done, token, "the answer of another request");
+                    Poll::Ready((status, value))
+                }
+                None => Poll::Pending,
+            }
+        })
+        .await
+    }
+
+    fn find(&self) -> Option<VmHandle> {
         let named = |vm: &VmHandle| {
-            vmkernel.vm(*vm).is_ok_and(|record| {
+            self.vmkernel.vm(*vm).is_ok_and(|record| {
                 record.name.iter().take_while(|byte| **byte != 0).copied().eq(self.name.bytes())
             })
         };
-        vmkernel.vms().into_iter().find(named)
+        self.vmkernel.vms().into_iter().find(named)
     }
 
     /// Old handles, an old generation and a buffer that was never touched are refused.
-    fn ask_wrongly(&self, vmkernel: &Vmkernel, queue: &mut Queue, generation: WorldGeneration, vm: VmHandle) {
+    fn ask_wrongly(&mut self, vm: VmHandle) {
+        let Self { vmkernel, queue, generation, .. } = self;
         let stale = VmHandle { generation: vm.generation + 1, ..vm };
         let nowhere = VmHandle { place: 1000, ..vm };
         assert_eq!(vmkernel.vm(stale).err(), Some(Status::Stale));
@@ -236,7 +217,8 @@ impl Power {
     }
 
     /// Reads the console's ring from its start, in pieces, and says what it found.
-    fn look_at_console(&self, vmkernel: &Vmkernel, vm: VmHandle) {
+    fn look_at_console(&self, vm: VmHandle) {
+        let vmkernel = self.vmkernel;
         let (mut position, mut lines) = (0, 0);
         while let Ok((first, bytes, end)) = vmkernel.read_console(vm, 0, position) {
             assert!(first >= position && first + bytes.len() as u64 <= end, "positions out of order");

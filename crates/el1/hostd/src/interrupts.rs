@@ -1,25 +1,68 @@
-//! What wakes hostd: the call queue's interrupt, a timer. Nothing polls.
+//! What wakes hostd: its devices' interrupts, the timer, another vCPU. Nothing polls.
 //!
-//! Called by: `el1`'s vectors, interrupts masked. Each source leaves a mark; the vCPU that sleeps looks at the marks.
-//! GICv2 (IHI 0048) 4.3, GICv3 (IHI 0069) 12.9, for the registers of a shared interrupt.
+//! Called by: `el1`'s vectors, interrupts masked. Each interrupt leaves marks; vCPU 0 passes them on to who waits
+//! ([`pass_on`]), so that no waker runs in an interrupt. GICv2 (IHI 0048) 4.3, GICv3 (IHI 0069) 12.9, for the registers
+//! of a shared interrupt.
 
-use core::sync::atomic::{AtomicBool, Ordering};
-use el1::boot::{Boot, MAX_CPUS};
-use el1::cpus;
-use el1::gic::{self, offset};
-use el1::registers::{
-    cntfrq_el0, cntv_ctl_el0, cntv_cval_el0, cntvct_el0, isb, mask_interrupts, unmask_interrupts, wfi,
-};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use core::task::Waker;
+use el1::boot::{self, Boot, MAX_CPUS};
+use el1::gic::{self, SgiTarget, offset};
+use el1::registers::{isb, mask_interrupts, unmask_interrupts, wfi};
+use el1::{cpus, time};
+use spin::mutex::SpinMutex;
 
-/// INTID of the virtual timer.
-const TIMER: u32 = 27;
-/// CNTV_CTL_EL0: disabled, masked.
-const TIMER_OFF: u64 = 2;
 /// Priority of shared interrupts: that of the private ones.
 const PRIORITY: u32 = 0x80;
+/// The SGI by which one vCPU wakes another.
+const NUDGE: u32 = 1;
 
 /// Something came for a vCPU since it looked last.
 static MARKS: [AtomicBool; MAX_CPUS] = [const { AtomicBool::new(false) }; MAX_CPUS];
+
+/// A device's interrupt, for one task that waits for it.
+pub struct Source {
+    intid: AtomicU32,
+    came: AtomicBool,
+    raised: AtomicBool,
+    waits: SpinMutex<Option<Waker>>,
+}
+
+/// The call queue's.
+pub static CALLS: Source = Source::new();
+/// The network card's.
+pub static CARD: Source = Source::new();
+static SOURCES: [&Source; 2] = [&CALLS, &CARD];
+
+impl Source {
+    const fn new() -> Self {
+        Self {
+            intid: AtomicU32::new(0),
+            came: AtomicBool::new(false),
+            raised: AtomicBool::new(false),
+            waits: SpinMutex::new(None),
+        }
+    }
+
+    /// Lets the shared interrupt `intid`, edge-triggered, come to vCPU 0.
+    pub fn enable(&self, boot: &'static Boot, intid: u32) {
+        self.intid.store(intid, Ordering::Relaxed);
+        enable(boot, intid);
+    }
+
+    /// Whether it came since this was asked last: the device then waits to be told so, before it raises it again.
+    pub fn take_raised(&self) -> bool {
+        self.raised.swap(false, Ordering::Relaxed)
+    }
+
+    /// Wakes `waker` with the next interrupt. Look at the device after this: what came before it may be there already.
+    pub fn register(&self, waker: &Waker) {
+        let mut waits = self.waits.lock();
+        if !waits.as_ref().is_some_and(|old| old.will_wake(waker)) {
+            *waits = Some(waker.clone());
+        }
+    }
+}
 
 /// Readies the interrupt controller and vCPU 0.
 pub fn start(boot: &'static Boot) {
@@ -34,7 +77,7 @@ pub fn start_cpu(boot: &'static Boot, index: usize) {
 }
 
 /// Lets a shared interrupt, edge-triggered, come to vCPU 0.
-pub fn enable(boot: &'static Boot, intid: u32) {
+fn enable(boot: &'static Boot, intid: u32) {
     let distributor = boot.gic.distributor();
     let (word, bit) = (intid as usize / 32 * 4, 1 << (intid % 32));
     let byte = |register: usize| register + intid as usize;
@@ -56,13 +99,38 @@ pub fn enable(boot: &'static Boot, intid: u32) {
 pub fn take() {
     let acknowledged = gic::acknowledge();
     let intid = acknowledged & 0x3ff;
-    if intid == TIMER {
-        cntv_ctl_el0::write(TIMER_OFF);
-        isb();
+    if intid == time::TIMER {
+        time::quiet();
     }
-    if intid < gic::SPECIAL {
-        MARKS[cpus::index()].store(true, Ordering::Relaxed);
-        gic::end(acknowledged);
+    if intid >= gic::SPECIAL {
+        return;
+    }
+    for source in SOURCES {
+        if source.intid.load(Ordering::Relaxed) == intid {
+            source.raised.store(true, Ordering::Relaxed);
+            source.came.store(true, Ordering::Relaxed);
+        }
+    }
+    MARKS[cpus::index()].store(true, Ordering::Relaxed);
+    gic::end(acknowledged);
+}
+
+/// Wakes the tasks whose interrupts came.
+pub fn pass_on() {
+    for source in SOURCES {
+        if source.came.swap(false, Ordering::Relaxed) {
+            let waits = source.waits.lock().take();
+            if let Some(waker) = waits {
+                waker.wake();
+            }
+        }
+    }
+}
+
+/// Ends the sleep of vCPU `index`, or its next one.
+pub fn nudge(index: usize) {
+    if let Some(boot) = boot::get() {
+        gic::send(NUDGE, SgiTarget::Mask(1 << index), &boot.gic);
     }
 }
 
@@ -77,22 +145,4 @@ pub fn sleep() {
         mask_interrupts();
     }
     unmask_interrupts();
-}
-
-/// Wakes this vCPU in `milliseconds`.
-pub fn wake_in(milliseconds: u64) {
-    cntv_cval_el0::write(now().saturating_add(cntfrq_el0::read() * milliseconds / 1000));
-    cntv_ctl_el0::write(1);
-    isb();
-}
-
-/// Ticks since this generation started.
-pub fn now() -> u64 {
-    isb();
-    cntvct_el0::read()
-}
-
-/// Milliseconds since this generation started.
-pub fn milliseconds() -> u64 {
-    now() / (cntfrq_el0::read() / 1000).max(1)
 }

@@ -5,7 +5,9 @@
 //! |---|---|
 //! | [`vmkernel`] | the calls, as functions |
 //! | [`queue`] | the call queue: requests and their answers |
-//! | [`interrupts`] | what wakes it |
+//! | [`executor`], [`interrupts`] | tasks, and what wakes them |
+//! | [`worker`] | vCPU 1: long computations |
+//! | [`transport`], [`card`], [`network`] | the network card, and TCP/IP over it |
 //! | [`drill`] | what tests ask of it, by boot arguments that start with `hostd.` |
 //!
 //! It runs when an interrupt says that there is something to do, gives a sign of life, does it, and sleeps in WFI.
@@ -15,17 +17,30 @@
 
 extern crate alloc;
 
+mod card;
 mod drill;
+mod executor;
 mod interrupts;
+mod network;
 mod queue;
+mod transport;
 mod vmkernel;
+mod worker;
 
-use abi::ExitReason;
-use el1::{Boot, cpus};
+use abi::{ExitReason, Status, WorldGeneration};
+use alloc::boxed::Box;
+use card::Card;
+use el1::Boot;
+use embassy_time::{Duration, Timer};
+use executor::Task;
 use queue::Queue;
 use vmkernel::Vmkernel;
 
-el1::program!(main, interrupts::take);
+// 14 of the world's 24 MiB: the buffer for password hashes takes 8 of them.
+el1::program!(main, interrupts::take, heap: 14 << 20);
+
+/// How long until random numbers are asked for again.
+const SEED_WAIT: Duration = Duration::from_secs(1);
 
 fn main(boot: &'static Boot) {
     let Some(vmkernel) = Vmkernel::new(boot) else {
@@ -41,8 +56,28 @@ fn main(boot: &'static Boot) {
             return;
         }
     };
-    let mut queue = Queue::new(boot, generation).expect("a call queue");
-    cpus::start(boot, 1, second, 0);
+    worker::start(boot);
+    tell(&vmkernel, generation);
+    let vmkernel: &'static Vmkernel = Box::leak(Box::new(vmkernel));
+    executor::run(tasks(boot, vmkernel, generation), vmkernel::heartbeat);
+}
+
+/// What hostd does, all at once.
+fn tasks(
+    boot: &'static Boot,
+    vmkernel: &'static Vmkernel,
+    generation: WorldGeneration,
+) -> alloc::vec::Vec<Task> {
+    let queue = Queue::new(boot, generation).expect("a call queue");
+    let mut tasks = drill::tasks(boot, vmkernel, queue, generation);
+    match Card::new(boot) {
+        Some(card) => tasks.push(Box::pin(serve(boot, vmkernel, card))),
+        None => vmkernel.log(format_args!("there is no network card: no API")),
+    }
+    tasks
+}
+
+fn tell(vmkernel: &Vmkernel, generation: WorldGeneration) {
     vmkernel.log(format_args!("generation {} runs: {} VMs known", generation.0, vmkernel.vms().len()));
     if let Ok(crash) = vmkernel.crash() {
         let words = crash.words.get(..crash.words_bytes as usize).unwrap_or_default();
@@ -50,20 +85,31 @@ fn main(boot: &'static Boot) {
         vmkernel
             .log(format_args!("generation {} before it: reason {}: {words}", crash.generation, crash.reason));
     }
-    let mut drill = drill::Drill::new(boot, generation);
+}
+
+/// Brings the network up and answers there. Numbers that others must not guess begin with its first packet.
+async fn serve(boot: &'static Boot, vmkernel: &'static Vmkernel, card: Card) {
+    let seed = seed(vmkernel).await;
+    network::run(boot, vmkernel, card, seed).await;
+}
+
+/// Random bits, once there are any.
+async fn seed(vmkernel: &Vmkernel) -> u64 {
+    let mut told = false;
     loop {
-        vmkernel.heartbeat();
-        drill.go_on(&vmkernel, &mut queue);
-        interrupts::sleep();
+        match vmkernel.random() {
+            Ok([a, b, c, d, e, f, g, h, ..]) => return u64::from_le_bytes([a, b, c, d, e, f, g, h]),
+            Err(Status::Unseeded) if !told => {
+                told = true;
+                vmkernel.log(format_args!("no random numbers yet, so no API: it waits for them"));
+            }
+            Err(_) => {}
+        }
+        Timer::after(SEED_WAIT).await;
     }
 }
 
-/// The second vCPU: nothing yet for it to do. It sleeps until it is sent something.
-fn second(_: usize) {
-    let Some(boot) = el1::boot::get() else { return };
-    interrupts::start_cpu(boot, 1);
-    loop {
-        vmkernel::heartbeat();
-        interrupts::sleep();
-    }
+/// The value of a boot argument that starts with `key`.
+fn argument(boot: &'static Boot, key: &str) -> Option<&'static str> {
+    boot.arguments.split_ascii_whitespace().find_map(|word| word.strip_prefix(key))
 }

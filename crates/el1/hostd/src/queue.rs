@@ -112,7 +112,7 @@ impl Queue {
         }
         registers.write32(register::QUEUE_READY, 1);
         registers.write32(register::STATUS, ok);
-        interrupts::enable(boot, device.intid?);
+        interrupts::CALLS.enable(boot, device.intid?);
         let letters = memory.part(LETTERS, BYTES - LETTERS);
         Some(Self { registers, queue, letters, generation })
     }

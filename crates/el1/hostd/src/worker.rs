@@ -1,0 +1,73 @@
+//! vCPU 1: what takes long (signatures, password hashes, digests) is computed there, one job at a time, while vCPU 0
+//! serves everyone else.
+//!
+//! Called by: tasks ([`compute`]). Concurrency: jobs wait in a list under a lock; a result is taken by who asked.
+
+use crate::{interrupts, vmkernel};
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::sync::Arc;
+use core::future::poll_fn;
+use core::task::{Poll, Waker};
+use el1::{Boot, cpus};
+use spin::mutex::SpinMutex;
+
+/// Which vCPU.
+const INDEX: usize = 1;
+
+type Job = Box<dyn FnOnce() + Send>;
+
+static JOBS: SpinMutex<VecDeque<Job>> = SpinMutex::new(VecDeque::new());
+
+/// Where a job's result is left, and who waits for it.
+struct Slot<T> {
+    result: Option<T>,
+    waits: Option<Waker>,
+}
+
+/// Has vCPU 1 do `work`; its result. Dropped before that, the work is done all the same.
+pub async fn compute<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let slot: Arc<SpinMutex<Slot<T>>> = Arc::new(SpinMutex::new(Slot { result: None, waits: None }));
+    let place = slot.clone();
+    JOBS.lock().push_back(Box::new(move || {
+        let result = work();
+        let mut slot = place.lock();
+        slot.result = Some(result);
+        let waits = slot.waits.take();
+        drop(slot);
+        if let Some(waker) = waits {
+            waker.wake();
+        }
+    }));
+    interrupts::nudge(INDEX);
+    poll_fn(|context| {
+        let mut slot = slot.lock();
+        match slot.result.take() {
+            Some(result) => Poll::Ready(result),
+            None => {
+                slot.waits = Some(context.waker().clone());
+                Poll::Pending
+            }
+        }
+    })
+    .await
+}
+
+/// Starts the vCPU.
+pub fn start(boot: &'static Boot) {
+    cpus::start(boot, INDEX, run, 0);
+}
+
+fn run(_: usize) {
+    let Some(boot) = el1::boot::get() else { return };
+    interrupts::start_cpu(boot, INDEX);
+    loop {
+        vmkernel::heartbeat();
+        // The lock is given back before the job begins.
+        let job = JOBS.lock().pop_front();
+        match job {
+            Some(job) => job(),
+            None => interrupts::sleep(),
+        }
+    }
+}
