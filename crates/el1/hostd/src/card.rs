@@ -73,7 +73,8 @@ impl Half {
 impl Card {
     /// The first card of the machine, ready.
     pub fn new(boot: &'static Boot) -> Option<Self> {
-        let find = |device: el1::boot::Device| Some((Transport::new(device.registers, device_id::NET)?, device));
+        let find =
+            |device: el1::boot::Device| Some((Transport::new(device.registers, device_id::NET)?, device));
         let (transport, device) = boot.devices("virtio,mmio").find_map(find)?;
         let agreed = transport.negotiate(net::F_MAC | feature::EVENT_IDX);
         let event_index = agreed & feature::EVENT_IDX != 0;
@@ -175,7 +176,7 @@ impl Driver for Card {
     }
 
     fn transmit(&mut self, context: &mut Context<'_>) -> Option<Room<'_>> {
-        self.has_room(context).then(|| Room(&mut self.transmit))
+        self.has_room(context).then_some(Room(&mut self.transmit))
     }
 
     /// Its cable is the switch.

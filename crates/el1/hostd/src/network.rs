@@ -10,7 +10,7 @@ use crate::card::Card;
 use crate::executor::Task;
 use crate::vmkernel::Vmkernel;
 use alloc::boxed::Box;
-use alloc::vec;
+use alloc::string::ToString;
 use core::future::{Future, poll_fn};
 use core::pin::pin;
 use core::str::FromStr;
@@ -19,22 +19,19 @@ use el1::Boot;
 use embassy_net::tcp::TcpSocket;
 use embassy_net::{Config, ConfigV4, ConfigV6, Ipv4Cidr, Ipv6Address, Ipv6Cidr, Stack, StackResources};
 use embassy_net::{StaticConfigV4, StaticConfigV6};
-use embassy_time::Duration;
+use embassy_time::{Duration, with_timeout};
+use embedded_io_async::Write;
 use futures_util::future::join;
 use futures_util::stream::{FuturesUnordered, StreamExt};
+use management::redirect;
 
-/// Connections at a time.
-const CONNECTIONS: usize = 32;
 /// … and sockets of the stack's own (DHCP), and for what asks others.
-const SOCKETS: usize = CONNECTIONS + 4;
-/// Buffers of a connection.
-const RECEIVE: usize = 8 * 1024;
-const SEND: usize = 16 * 1024;
-/// HTTPS.
-const PORT: u16 = 443;
-/// A peer that says nothing for so long is asked whether it is there, and is given up after …
-const KEEP_ALIVE: Duration = Duration::from_secs(30);
-const SILENCE: Duration = Duration::from_secs(120);
+const SOCKETS: usize = PLAIN_CONNECTIONS + 4;
+/// HTTP, for which there is no more than a hint.
+const PLAIN_PORT: u16 = 80;
+/// Connections at a time there, and how long each may take.
+const PLAIN_CONNECTIONS: usize = 2;
+const PLAIN_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Runs the network of this card for ever.
 pub async fn run(boot: &'static Boot, vmkernel: &'static Vmkernel, card: Card, seed: u64) {
@@ -43,7 +40,7 @@ pub async fn run(boot: &'static Boot, vmkernel: &'static Vmkernel, card: Card, s
     let (stack, mut runner) = embassy_net::new(card, config, resources, seed);
     let tasks: FuturesUnordered<Task> = FuturesUnordered::new();
     tasks.push(Box::pin(announce(vmkernel, stack)));
-    (0..CONNECTIONS).for_each(|_| tasks.push(Box::pin(connections(stack))));
+    (0..PLAIN_CONNECTIONS).for_each(|_| tasks.push(Box::pin(redirections(stack))));
     join(runner.run(), tasks.collect::<()>()).await;
 }
 
@@ -87,7 +84,7 @@ async fn announce(vmkernel: &'static Vmkernel, stack: Stack<'static>) {
     loop {
         let address = stack.config_v4().map(|config| config.address.address());
         if let Some(address) = address.filter(|_| told != address) {
-            vmkernel.log(format_args!("https://{address}/"));
+            vmkernel.log(format_args!("address {address}"));
         }
         told = address;
         // It wakes this task at every change; the link-local address never goes.
@@ -100,22 +97,35 @@ async fn announce(vmkernel: &'static Vmkernel, stack: Stack<'static>) {
     }
 }
 
-/// One connection after the other.
-async fn connections(stack: Stack<'static>) {
-    let (mut receive, mut send) = (vec![0; RECEIVE], vec![0; SEND]);
+/// Tells who comes by plain HTTP where it is by HTTPS, one after the other.
+async fn redirections(stack: Stack<'static>) {
+    let (mut receive, mut send) = ([0; redirect::HEAD_BYTES], [0; 1024]);
     loop {
         let mut socket = TcpSocket::new(stack, &mut receive, &mut send);
-        socket.set_keep_alive(Some(KEEP_ALIVE));
-        socket.set_timeout(Some(SILENCE));
-        if socket.accept(PORT).await.is_err() {
+        if socket.accept(PLAIN_PORT).await.is_err() {
             continue;
         }
-        // TODO-REMOVED-LATER
-        use embedded_io_async::Write;
-        let mut b = [0; 512];
-        let _ = socket.read(&mut b).await;
-        let _ = socket.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nok\n").await;
-        socket.close();
-        let _ = socket.flush().await;
+        socket.set_timeout(Some(PLAIN_PATIENCE));
+        // What does not come, or is not taken, within the time limit is let go.
+        let _ = with_timeout(PLAIN_PATIENCE, redirection(stack, &mut socket)).await;
+        socket.abort();
     }
+}
+
+async fn redirection(
+    stack: Stack<'static>,
+    socket: &mut TcpSocket<'_>,
+) -> Result<(), embassy_net::tcp::Error> {
+    let mut head = [0; redirect::HEAD_BYTES];
+    let mut bytes = 0;
+    while bytes < head.len() && !redirect::is_whole(&head[..bytes]) {
+        match socket.read(&mut head[bytes..]).await? {
+            0 => break,
+            more => bytes += more,
+        }
+    }
+    let address = stack.config_v4().map(|config| config.address.address().to_string()).unwrap_or_default();
+    socket.write_all(redirect::answer(&head[..bytes], &address).as_bytes()).await?;
+    socket.close();
+    socket.flush().await
 }

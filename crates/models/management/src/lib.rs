@@ -5,6 +5,7 @@
 //! |---|---|
 //! | a connection is let in, gives way | [`admission`], [`Management::admit`] |
 //! | bytes become requests, responses become bytes | [`http`] |
+//! | plain HTTP is sent to HTTPS | [`redirect`] |
 //! | a connection's requests, one after another | [`serve()`] |
 //! | which operation a request asks for, and who may | [`route`] |
 //! | why a call is refused | [`problem`] |
@@ -23,6 +24,7 @@ pub mod http;
 mod operations;
 pub mod port;
 pub mod problem;
+pub mod redirect;
 pub mod route;
 mod serve;
 
