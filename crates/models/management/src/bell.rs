@@ -43,26 +43,17 @@ impl Bell {
 
 /// One has it at a time; the others wait.
 #[derive(Default)]
-#[allow(dead_code)]
 pub struct Turn {
     taken: Cell<bool>,
-    waiting: Cell<usize>,
     freed: Bell,
 }
 
 /// That one has the turn; the next one's when it is dropped.
-#[allow(dead_code)]
 pub struct Taken<'t>(&'t Turn);
 
-#[allow(dead_code)]
-struct Waiting<'t>(&'t Turn);
-
-#[allow(dead_code)]
 impl Turn {
     /// Waits for the turn.
     pub async fn take(&self) -> Taken<'_> {
-        self.waiting.set(self.waiting.get().saturating_add(1));
-        let _waiting = Waiting(self);
         loop {
             let heard = self.freed.rings();
             if !self.taken.replace(true) {
@@ -71,22 +62,11 @@ impl Turn {
             self.freed.after(heard).await;
         }
     }
-
-    /// How many wait.
-    pub fn waiting(&self) -> usize {
-        self.waiting.get()
-    }
 }
 
 impl Drop for Taken<'_> {
     fn drop(&mut self) {
         self.0.taken.set(false);
         self.0.freed.ring();
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.waiting.set(self.0.waiting.get().saturating_sub(1));
     }
 }

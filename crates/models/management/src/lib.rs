@@ -7,7 +7,10 @@
 //! | bytes become requests, responses become bytes | [`http`] |
 //! | plain HTTP is sent to HTTPS | [`redirect`] |
 //! | a connection's requests, one after another | [`serve()`] |
+//! | who is asking, where a login goes | [`auth`] |
+//! | what was done, for good | [`audit`] |
 //! | which operation a request asks for, and who may | [`route`] |
+//! | what outlives hostd | [`kept`] |
 //! | why a call is refused | [`problem`] |
 //! | the vmkernel, time, another vCPU | [`port`] |
 //! | what stands for them in tests and on a PC | `fake` |
@@ -17,26 +20,39 @@
 extern crate alloc;
 
 pub mod admission;
+pub mod audit;
+pub mod auth;
 mod bell;
 #[cfg(any(test, feature = "fake"))]
 pub mod fake;
 pub mod http;
+pub mod kept;
 mod operations;
 pub mod port;
 pub mod problem;
 pub mod redirect;
 pub mod route;
+pub mod secret;
 mod serve;
 
+use abi::Call;
 use admission::{ConnectionId, Pool};
+use alloc::format;
+use audit::Refusals;
+use auth::Authority;
 use bell::Bell;
 use core::cell::RefCell;
+use core::time::Duration;
 use port::Port;
 pub use serve::serve;
 
 /// A host under management. One executor polls all that uses it.
 pub struct Management<P> {
     port: P,
+    /// Who may what.
+    authority: Authority,
+    /// Logins that were refused and are not in the audit chain yet.
+    refusals: Refusals,
     pool: RefCell<Pool>,
     /// Rings when a connection has to give way.
     gave_way: Bell,
@@ -51,7 +67,57 @@ pub struct Ticket<'m, P> {
 impl<P: Port> Management<P> {
     /// Over a vmkernel.
     pub fn new(port: P) -> Self {
-        Self { port, pool: RefCell::default(), gave_way: Bell::default() }
+        Self {
+            port,
+            authority: Authority::default(),
+            refusals: Refusals::default(),
+            pool: RefCell::default(),
+            gave_way: Bell::default(),
+        }
+    }
+
+    /// What it runs over.
+    pub fn port(&self) -> &P {
+        &self.port
+    }
+
+    /// Gives it back.
+    pub fn into_port(self) -> P {
+        self.port
+    }
+
+    /// Opens the house, and then does what has to be done once a second; it never ends. Runs beside the connections.
+    pub async fn run(&self) -> ! {
+        self.open().await;
+        loop {
+            self.port.sleep(Duration::from_secs(1)).await;
+            for text in self.refusals.due(self.port.now()) {
+                audit::append(&self.port, &text).await;
+            }
+        }
+    }
+
+    /// Reads who may what, again and again until it succeeds.
+    async fn open(&self) {
+        let mut told = false;
+        while let Err(fault) = self.authority.open(&self.port).await {
+            // Random numbers may come later; what is damaged is told once.
+            if !told {
+                console_log(&self.port, &format!("nobody can log in yet: {fault}"));
+                told = true;
+            }
+            self.port.sleep(Duration::from_secs(1)).await;
+        }
+    }
+
+    /// Someone who is at the machine says that the password is lost: the first user gets a new one, for one login, shown
+    /// on the console. Called by hostd for a key of the console or for `reset-admin` in the boot document.
+    pub async fn reset_first_user(&self, how: &str) -> Result<(), problem::Problem> {
+        self.authority.reset_first_user(&self.port).await?;
+        let who = format!("someone at the host ({how})");
+        let text = api::rest::AuditText { who, ..audit::text(None, "console".into(), "password.lost") };
+        audit::append(&self.port, &text).await;
+        Ok(())
     }
 
     /// Someone connects; `None`: there is no room, and the connection is to be closed.
@@ -62,6 +128,21 @@ impl<P: Port> Management<P> {
         }
         Some(Ticket { management: self, id: arrival.id })
     }
+}
+
+/// Writes a line to the host's log, and so to its console, in pieces if need be.
+fn console_log<P: Port>(port: &P, line: &str) {
+    let most = usize::try_from(Call::Log.buffer_max()).unwrap_or(1);
+    for piece in line.as_bytes().chunks(most) {
+        let mut piece = alloc::vec::Vec::from(piece);
+        // A full log is no reason to stop.
+        let _ = port.call(Call::Log, &mut piece, [0; 3]);
+    }
+}
+
+/// The time of day, as far as the host knows it.
+fn unix_seconds<P: Port>(port: &P) -> u64 {
+    port.call(Call::Time, &mut [], [0; 3]).map_or(0, |[seconds, ..]| seconds)
 }
 
 impl<P> Ticket<'_, P> {
@@ -77,7 +158,6 @@ impl<P> Ticket<'_, P> {
         }
     }
 
-    #[allow(dead_code)]
     fn know(&self, is_known: bool) {
         self.management.pool.borrow_mut().know(self.id, is_known);
     }

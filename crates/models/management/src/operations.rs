@@ -1,24 +1,35 @@
 //! What operations do: [`carry_out`] says where each one is.
 
+mod audit;
 mod root;
+mod session;
+mod tokens;
+mod users;
 
 use crate::Management;
+use crate::auth::{self, Caller};
 use crate::http::{Head, Response};
 use crate::port::Port;
 use crate::problem::Problem;
 use crate::route::Operation;
-use alloc::string::String;
+use abi::Status;
+use alloc::format;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use api::rest::List;
 use core::net::SocketAddr;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 /// A request, read and allowed.
-#[allow(dead_code)]
 pub(crate) struct Call<'a, P> {
     pub management: &'a Management<P>,
     pub peer: SocketAddr,
     pub head: &'a Head,
     /// What stands for `{…}` in the path.
     pub segments: Vec<String>,
+    /// Who asks; none only where anyone may.
+    pub caller: Option<Caller>,
     /// The body.
     pub body: Vec<u8>,
 }
@@ -37,8 +48,128 @@ impl From<Response> for Outcome {
 
 /// Carries an operation out.
 pub(crate) async fn carry_out<P: Port>(operation: Operation, call: &Call<'_, P>) -> Result<Outcome, Problem> {
-    let response = match operation {
+    match operation {
         Operation::ShowRoot => root::show(call),
+        Operation::LogIn => session::log_in(call).await,
+        Operation::ShowSession => session::show(call),
+        Operation::LogOut => session::log_out(call).await,
+        Operation::ChangePassword => session::change_password(call).await,
+        Operation::ListUsers => users::list(call),
+        Operation::CreateUser => users::create(call).await,
+        Operation::ShowUser => users::show(call),
+        Operation::ChangeUser => users::change(call).await,
+        Operation::DeleteUser => users::delete(call).await,
+        Operation::ListTokens => tokens::list(call),
+        Operation::CreateToken => tokens::create(call).await,
+        Operation::DeleteToken => tokens::delete(call).await,
+        Operation::ListAudit => audit::list(call).await,
+    }
+}
+
+impl<P> Call<'_, P> {
+    /// Who asks.
+    pub fn caller(&self) -> Result<&Caller, Problem> {
+        self.caller.as_ref().ok_or_else(|| auth::unauthorized("this needs a login"))
+    }
+
+    /// What stands for a `{…}` of the path.
+    pub fn segment(&self, index: usize) -> &str {
+        self.segments.get(index).map_or("", String::as_str)
+    }
+
+    /// The body, as a resource.
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T, Problem> {
+        let kind = self.head.header("content-type").unwrap_or_default();
+        let kind = kind.split(';').next().unwrap_or_default().trim();
+        if !kind.eq_ignore_ascii_case("application/json") {
+            let remedy = "send Content-Type: application/json";
+            return Err(Problem::new(415, "not-json", "the body's type is not application/json", remedy));
+        }
+        let mut reader = serde_json::Deserializer::from_slice(&self.body);
+        let resource = serde_path_to_error::deserialize(&mut reader).map_err(|error| bad_field(&error))?;
+        reader.end().map_err(|_| {
+            Problem::new(
+                400,
+                "bad-json",
+                "something follows the resource",
+                "send one JSON object and nothing after it",
+            )
+        })?;
+        Ok(resource)
+    }
+
+    /// A number in the query.
+    pub fn number(&self, name: &'static str, default: u64) -> Result<u64, Problem> {
+        match self.head.parameter(name) {
+            None => Ok(default),
+            Some(text) => text.parse().map_err(|_| {
+                let detail = format!("{name} is no number");
+                Problem::new(400, "bad-parameter", detail, "give a whole number").of_field(name)
+            }),
+        }
+    }
+
+    /// The part of a list that was asked for by `skip` and `limit`.
+    pub fn page<T: Serialize>(&self, all: Vec<T>) -> Result<Outcome, Problem> {
+        let (skip, limit) = (self.number("skip", 0)?, self.number("limit", 100)?.clamp(1, 1000));
+        let total = all.len() as u64;
+        let (from, count) = (usize::try_from(skip), usize::try_from(limit));
+        let items: Vec<T> =
+            all.into_iter().skip(from.unwrap_or(usize::MAX)).take(count.unwrap_or(usize::MAX)).collect();
+        let end = skip.saturating_add(items.len() as u64);
+        let next = (end < total && !items.is_empty()).then_some(end);
+        Ok(Response::json(200, &List { items, total, next }).into())
+    }
+}
+
+fn bad_field(error: &serde_path_to_error::Error<serde_json::Error>) -> Problem {
+    let path = error.path().to_string();
+    let inner = error.inner();
+    if !inner.is_data() {
+        let detail = format!("the body is no JSON: {inner}");
+        return Problem::new(400, "bad-json", detail, "correct it there");
+    }
+    // serde's text ends in the place, which means nothing to who did not write the JSON by hand.
+    let text = inner.to_string();
+    let text = text.split(" at line ").next().unwrap_or_default();
+    let named = text
+        .split('`')
+        .nth(1)
+        .filter(|_| text.starts_with("missing field") || text.starts_with("unknown field"));
+    let field = match (path.as_str(), named) {
+        (".", Some(name)) => String::from(name),
+        // The path of an unknown field has its name already.
+        (path, Some(name)) if path.ends_with(name) => String::from(path),
+        (path, Some(name)) => format!("{path}.{name}"),
+        (path, None) => String::from(path),
     };
-    response.map(Outcome::Response)
+    let remedy = "GET /api/v1/openapi.json describes every field";
+    Problem::new(422, "bad-field", text, remedy).of_field(field)
+}
+
+/// What a refusal of the vmkernel means to a client, where nothing better is known.
+pub(crate) fn refused(status: Status) -> Problem {
+    let (code, reason, detail, remedy) = match status {
+        Status::NotFound => (404, "not-found", "there is no such thing", "list what there is"),
+        Status::Stale => {
+            (409, "stale", "what this was about is gone, and another has its place", "ask for it anew")
+        }
+        Status::Conflict => (409, "conflict", "it is not in a state for that", "ask for its state"),
+        Status::Denied => {
+            (403, "denied", "the host does not let its management do that", "it can't be done here")
+        }
+        Status::Invalid => {
+            (422, "invalid", "the host does not take these values", "compare them with the description")
+        }
+        Status::NotSupported => (501, "not-supported", "this host can't do that yet", "a later version may"),
+        Status::Unseeded => {
+            (503, "no-random-numbers", "the host has no random numbers yet", "give it an rng-seed")
+        }
+        Status::Busy => (503, "busy", "the host is busy with what was asked before", "try again"),
+        Status::Failed | Status::Ok => {
+            (500, "failed", "the host tried and could not do it", "the host's log says why")
+        }
+    };
+    let problem = Problem::new(code, reason, detail, remedy);
+    if matches!(status, Status::Busy | Status::Unseeded) { problem.after(1) } else { problem }
 }

@@ -3,8 +3,10 @@
 
 use crate::http::Method;
 use crate::http::head::decode;
+use Takes::{Json, Nothing};
 use alloc::string::String;
 use alloc::vec::Vec;
+use api::rest::Role;
 
 /// An operation's row.
 #[derive(Debug)]
@@ -17,12 +19,51 @@ pub struct Route {
     pub method: Method,
     /// Of the request; a segment `{x}` stands for any.
     pub path: &'static str,
+    /// Who may.
+    pub access: Access,
+    /// What the body has to be.
+    pub takes: Takes,
+    /// Status of success, and the resource that it gives; empty: none.
+    pub gives: (u16, &'static str),
+    /// What may stand in the query: names of [`PARAMETERS`].
+    pub query: &'static [&'static str],
     /// What it is good for.
     pub summary: &'static str,
 }
 
+/// Who may ask for an operation.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Access {
+    /// Anyone.
+    Open,
+    /// Who has logged in, even with a password that has to be changed.
+    Login,
+    /// Who has at least this role.
+    Role(Role),
+}
+
+/// What the body of a request has to be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Takes {
+    /// Nothing.
+    Nothing,
+    /// This resource.
+    Json(&'static str),
+}
+
+/// What may stand in a query: name, `integer` or `string`, meaning.
+pub const PARAMETERS: &[(&str, &str, &str)] = &[
+    ("skip", "integer", "How many to leave out"),
+    ("limit", "integer", "How many to give at most"),
+    ("from", "integer", "Number of the first entry wanted"),
+];
+
+const VIEWER: Access = Access::Role(Role::Viewer);
+const ADMINISTRATOR: Access = Access::Role(Role::Administrator);
+const PAGE: &[&str] = &["skip", "limit"];
+
 macro_rules! routes {
-    ($($name:ident: $method:ident $path:literal $summary:literal;)*) => {
+    ($($name:ident: $method:ident $path:literal, $access:expr, $takes:expr => $gives:expr, $query:expr, $summary:literal;)*) => {
         /// What can be asked for.
         #[derive(Clone, Copy, PartialEq, Eq, Debug)]
         #[allow(missing_docs)]
@@ -36,13 +77,39 @@ macro_rules! routes {
             name: stringify!($name),
             method: Method::$method,
             path: $path,
+            access: $access,
+            takes: $takes,
+            gives: $gives,
+            query: $query,
             summary: $summary,
         },)*];
     };
 }
 
 routes! {
-    ShowRoot: Get "/api/v1" "What this is, before a login";
+    ShowRoot: Get "/api/v1", Access::Open, Nothing => (200, "ApiRoot"), &[], "What this is, before a login";
+
+    LogIn: Post "/api/v1/session", Access::Open, Json("Login") => (201, "Session"), &[], "Log in";
+    ShowSession: Get "/api/v1/session", Access::Login, Nothing => (200, "Session"), &[], "Who am I";
+    LogOut: Delete "/api/v1/session", Access::Login, Nothing => (204, ""), &[], "Log out";
+    ChangePassword: Post "/api/v1/session/password", Access::Login, Json("PasswordChange") => (204, ""), &[],
+        "Change one's own password";
+
+    ListUsers: Get "/api/v1/users", ADMINISTRATOR, Nothing => (200, "List<User>"), PAGE, "All users";
+    CreateUser: Post "/api/v1/users", ADMINISTRATOR, Json("NewUser") => (201, "User"), &[], "Make a user";
+    ShowUser: Get "/api/v1/users/{user}", ADMINISTRATOR, Nothing => (200, "User"), &[], "A user";
+    ChangeUser: Patch "/api/v1/users/{user}", ADMINISTRATOR, Json("UserChange") => (200, "User"), &[],
+        "Change a user's role or reset its password";
+    DeleteUser: Delete "/api/v1/users/{user}", ADMINISTRATOR, Nothing => (204, ""), &[],
+        "Delete a user, its sessions and its tokens";
+
+    ListTokens: Get "/api/v1/tokens", VIEWER, Nothing => (200, "List<Token>"), PAGE,
+        "One's own tokens; an administrator's are all of them";
+    CreateToken: Post "/api/v1/tokens", VIEWER, Json("NewToken") => (201, "MadeToken"), &[], "Make a token for a tool";
+    DeleteToken: Delete "/api/v1/tokens/{token}", VIEWER, Nothing => (204, ""), &[], "Delete a token";
+
+    ListAudit: Get "/api/v1/audit", ADMINISTRATOR, Nothing => (200, "AuditPage"), &["from", "limit"],
+        "Entries of the audit chain";
 }
 
 /// Where a request leads.

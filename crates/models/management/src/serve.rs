@@ -2,13 +2,14 @@
 //!
 //! Called by hostd for each connection, once TLS stands; calls [`route::find`], then [`operations::carry_out`].
 
+use crate::auth::{self, Caller};
 use crate::http::head::{HEAD_MAX, Length};
 use crate::http::wire::Patience;
 use crate::http::{Body, BodyFault, Ended, Head, HeadFault, Method, Response, Wire};
 use crate::operations::{self, Call, Outcome};
 use crate::port::Port;
 use crate::problem::Problem;
-use crate::route::{self, Found};
+use crate::route::{self, Access, Found, Operation, Route};
 use crate::{Management, Ticket};
 use alloc::vec::Vec;
 use core::net::SocketAddr;
@@ -34,7 +35,6 @@ pub async fn serve<S: Read + Write, P: Port>(
 struct Connection<'m, 't, S, P> {
     management: &'m Management<P>,
     peer: SocketAddr,
-    #[allow(dead_code)]
     ticket: &'t Ticket<'m, P>,
     wire: Wire<'m, S, P>,
 }
@@ -91,6 +91,10 @@ impl<S: Read + Write, P: Port> Connection<'_, '_, S, P> {
             Err(Refusal::Problem(details)) => Outcome::Response(details.into()),
             Err(Refusal::Ended(ended)) => return Err(ended),
         };
+        if !body.is_read() && !head.lists("expect", "100-continue") {
+            // Refused before its body was asked for, which is on its way.
+            let _ = body.read_all(&mut self.wire, BODY_MAX).await;
+        }
         let keep_alive = head.keep_alive && body.is_read();
         let Outcome::Response(response) = outcome;
         respond(&mut self.wire, &response, head.method == Method::Head, keep_alive).await?;
@@ -106,9 +110,43 @@ impl<S: Read + Write, P: Port> Connection<'_, '_, S, P> {
             Found::Methods(methods) => return Ok(not_allowed(&methods).into()),
             Found::Nothing => return Err(not_found(&head.path).into()),
         };
+        let caller = self.allow(route, head)?;
         let body = self.body(head, body).await?;
-        let call = Call { management: self.management, peer: self.peer, head, segments, body };
+        let call = Call { management: self.management, peer: self.peer, head, segments, caller, body };
         Ok(operations::carry_out(route.operation, &call).await?)
+    }
+
+    /// Who asks, if that one may.
+    fn allow(&self, route: &Route, head: &Head) -> Result<Option<Caller>, Problem> {
+        if route.access == Access::Open && route.operation != Operation::LogIn {
+            return Ok(None);
+        }
+        let authority = &self.management.authority;
+        if !authority.is_open() {
+            let detail = "the host is starting, or can't read who may what";
+            return Err(Problem::new(503, "starting", detail, "the host's console says more").after(2));
+        }
+        if route.access == Access::Open {
+            return Ok(None);
+        }
+        let caller = authority.caller(&self.management.port, head);
+        self.ticket.know(matches!(caller, Ok(Some(_))));
+        let caller = caller?.ok_or_else(|| auth::unauthorized("this needs a login"))?;
+        if !route.method.is_safe() {
+            caller.forbid_forgery(head)?;
+        }
+        let Access::Role(role) = route.access else { return Ok(Some(caller)) };
+        if caller.must_change_password {
+            let remedy = "change it by POST /api/v1/session/password";
+            let detail = "the password of this user has to be changed first";
+            return Err(Problem::new(403, "password-change-needed", detail, remedy));
+        }
+        if caller.role < role {
+            let detail = alloc::format!("this needs the role {role:?}");
+            let remedy = "ask an administrator to do it or to give you that role";
+            return Err(Problem::new(403, "role-too-low", detail.to_lowercase(), remedy));
+        }
+        Ok(Some(caller))
     }
 
     async fn body(&mut self, head: &Head, body: &mut Body) -> Result<Vec<u8>, Refusal> {

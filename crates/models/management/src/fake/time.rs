@@ -36,7 +36,7 @@ impl VirtualTime {
         .await;
     }
 
-    /// Runs a future to its end. `None`: it waits for something that never comes.
+    /// Runs a future to its end. `None`: it waits for something that does not come in a day.
     pub fn run<T>(&self, future: impl Future<Output = T>) -> Option<T> {
         let mut future = pin!(future);
         let woken = Arc::new(Woken(AtomicBool::new(true)));
@@ -46,6 +46,9 @@ impl VirtualTime {
                 if let Poll::Ready(value) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
                     return Some(value);
                 }
+            }
+            if self.now() > Duration::from_secs(86_400) {
+                return None;
             }
             self.jump()?;
         }

@@ -1,6 +1,7 @@
-//! A vmkernel in RAM: objects.
+//! A vmkernel in RAM: objects and the audit chain.
 
 use crate::port::{Received, Refused, Request, Vmkernel};
+use abi::record::AuditRecord;
 use abi::request::OBJECT_NAME_BYTES;
 use abi::{Call, RequestKind, Status};
 use alloc::borrow::ToOwned;
@@ -10,6 +11,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::cell::RefCell;
 use core::time::Duration;
+use sha2::{Digest, Sha256};
 
 /// What a vmkernel in RAM takes from outside.
 pub trait Environment {
@@ -31,14 +33,31 @@ pub struct RamVmkernel {
 
 #[derive(Default)]
 struct State {
+    ahead: u64,
     log: Vec<String>,
     objects: BTreeMap<String, Vec<u8>>,
+    audit: Vec<(AuditRecord, Vec<u8>)>,
 }
 
 impl RamVmkernel {
     /// One without anything.
     pub fn new(environment: impl Environment + 'static) -> Self {
         Self { environment: Box::new(environment), state: RefCell::default() }
+    }
+
+    /// Its objects.
+    pub fn objects(&self) -> BTreeMap<String, Vec<u8>> {
+        self.state.borrow().objects.clone()
+    }
+
+    /// Puts an object there.
+    pub fn put_object(&self, name: &str, bytes: &[u8]) {
+        self.state.borrow_mut().objects.insert(name.to_owned(), bytes.to_owned());
+    }
+
+    /// Sets the time of day ahead by so many seconds.
+    pub fn set_clock_ahead(&self, seconds: u64) {
+        self.state.borrow_mut().ahead = seconds;
     }
 
     /// The lines of the host's log.
@@ -67,7 +86,8 @@ impl Vmkernel for RamVmkernel {
             }
             Call::Time => {
                 let uptime = u64::try_from(self.environment.uptime().as_nanos()).unwrap_or(u64::MAX);
-                Ok([self.environment.unix_seconds(), uptime, 0])
+                let ahead = self.state.borrow().ahead;
+                Ok([self.environment.unix_seconds().saturating_add(ahead), uptime, 0])
             }
             _ => Err(Status::NotSupported),
         }
@@ -75,7 +95,13 @@ impl Vmkernel for RamVmkernel {
 
     async fn request(&self, request: Request<'_>, receive: &mut [u8]) -> Result<Received, Refused> {
         let send = request.send.concat();
-        match self.state.borrow_mut().request(&request, &send) {
+        let mut state = self.state.borrow_mut();
+        let answered = match request.kind {
+            RequestKind::AppendAudit => state.append_audit(&*self.environment, &send),
+            RequestKind::ReadAudit => Ok(state.read_audit(request.argument, receive.len())),
+            _ => state.request(&request, &send),
+        };
+        match answered {
             Ok((value, bytes)) => {
                 let given = bytes.len().min(receive.len());
                 for (to, from) in receive.iter_mut().zip(bytes) {
@@ -89,6 +115,38 @@ impl Vmkernel for RamVmkernel {
 }
 
 impl State {
+    fn append_audit(&mut self, environment: &dyn Environment, text: &[u8]) -> Answered {
+        let before = self.audit.last().map_or([0; 32], |(record, _)| record.hash);
+        let mut record = AuditRecord {
+            number: (self.audit.len() as u64).saturating_add(1),
+            unix_seconds: environment.unix_seconds(),
+            uptime: u64::try_from(environment.uptime().as_nanos()).unwrap_or(u64::MAX),
+            generation: 1,
+            text_bytes: u32::try_from(text.len()).map_err(|_| (Status::Invalid, 0))?,
+            before,
+            hash: [0; 32],
+        };
+        let bytes = record.to_bytes();
+        let hashed = bytes.get(..AuditRecord::BYTES.saturating_sub(32)).unwrap_or_default();
+        record.hash = Sha256::new().chain_update(hashed).chain_update(text).finalize().into();
+        self.audit.push((record, text.to_owned()));
+        Ok((record.number, Vec::new()))
+    }
+
+    fn read_audit(&self, from: u64, room: usize) -> (u64, Vec<u8>) {
+        let mut bytes = Vec::new();
+        for (record, text) in self.audit.iter().filter(|(record, _)| record.number >= from) {
+            let mut entry = record.to_bytes().to_vec();
+            entry.extend_from_slice(text);
+            entry.resize(entry.len().next_multiple_of(8), 0);
+            if bytes.len().saturating_add(entry.len()) > room {
+                break;
+            }
+            bytes.append(&mut entry);
+        }
+        (self.audit.len() as u64, bytes)
+    }
+
     fn request(&mut self, request: &Request<'_>, send: &[u8]) -> Answered {
         match request.kind {
             RequestKind::Echo => Ok((request.argument, Vec::new())),

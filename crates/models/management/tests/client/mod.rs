@@ -4,6 +4,7 @@
 use embedded_io_async::{Read, Write};
 use management::Management;
 use management::fake::{Host, Stream, VirtualTime, pair};
+use serde_json::{Value, json};
 use std::cell::RefCell;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -11,6 +12,9 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
+
+/// Everyone's, once it is changed.
+pub const PASSWORD: &str = "four words will do";
 
 type Task = Pin<Box<dyn Future<Output = ()>>>;
 
@@ -25,11 +29,73 @@ impl Default for House {
     fn default() -> Self {
         let host = Host::default();
         let time = host.time.clone();
-        Self { management: Rc::new(Management::new(host)), time, tasks: Rc::default() }
+        Self::over(host, time)
     }
 }
 
 impl House {
+    fn over(host: Host, time: Rc<VirtualTime>) -> Self {
+        let management = Rc::new(Management::new(host));
+        let running = management.clone();
+        let task: Task = Box::pin(async move { running.run().await });
+        Self { management, time, tasks: Rc::new(RefCell::new(vec![task])) }
+    }
+
+    /// hostd is killed and started again: its memory is gone, the host and its vmkernel are not.
+    pub fn restart(self) -> Self {
+        let Self { management, time, tasks } = self;
+        tasks.borrow_mut().clear();
+        let management = Rc::try_unwrap(management).ok().expect("no connection is left");
+        Self::over(management.into_port(), time)
+    }
+
+    /// Lines of the host's log.
+    pub fn log(&self) -> Vec<String> {
+        self.management.port().vmkernel.log()
+    }
+
+    /// The password for the first login, once it is on the console.
+    pub async fn first_password(&self) -> String {
+        loop {
+            let log = self.log();
+            let line =
+                log.iter().rev().find_map(|line| line.strip_prefix("first login: user admin, password "));
+            if let Some(password) = line {
+                return password.to_owned();
+            }
+            self.sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// A client that is logged in as the administrator, with [`PASSWORD`].
+    pub async fn administrator(&self) -> Client {
+        let first = self.first_password().await;
+        let mut client = Client::connect(self);
+        assert_eq!(client.log_in("admin", &first).await.status, 201);
+        let change = json!({ "current": first, "new": PASSWORD });
+        let answer = client.json("POST", "/api/v1/session/password", &change).await;
+        assert_eq!(answer.status, 204, "{answer:?}");
+        client
+    }
+
+    /// A client of a new user with this role.
+    pub async fn user(&self, administrator: &mut Client, name: &str, role: &str) -> Client {
+        let new = json!({ "name": name, "role": role, "password": "some words to change" });
+        assert_eq!(administrator.json("POST", "/api/v1/users", &new).await.status, 201);
+        let mut client = Client::connect(self);
+        assert_eq!(client.log_in(name, "some words to change").await.status, 201);
+        let change = json!({ "current": "some words to change", "new": PASSWORD });
+        assert_eq!(client.json("POST", "/api/v1/session/password", &change).await.status, 204);
+        client
+    }
+
+    /// What the audit chain tells, as JSON.
+    pub async fn audit(&self, administrator: &mut Client) -> Vec<Value> {
+        let answer = administrator.get("/api/v1/audit?limit=500").await;
+        let items = answer.json()["items"].as_array().unwrap().clone();
+        items.iter().map(|entry| serde_json::from_str(entry["text"].as_str().unwrap()).unwrap()).collect()
+    }
+
     /// Runs a client beside the connections' tasks.
     pub fn run<T>(&self, client: impl Future<Output = T>) -> T {
         let mut client = Box::pin(client);
@@ -85,9 +151,21 @@ impl Answer {
 impl Client {
     /// Connects; the house's tasks serve it.
     pub fn connect(house: &House) -> Self {
+        Self::connect_from(house, [192, 0, 2, 7])
+    }
+
+    /// Connects anew, with the session of another one.
+    pub fn with(house: &House, other: &Client) -> Self {
+        let mut client = Self::connect(house);
+        client.headers.clone_from(&other.headers);
+        client
+    }
+
+    /// The same, from an address.
+    pub fn connect_from(house: &House, address: [u8; 4]) -> Self {
         let (ours, theirs) = pair();
         let management = house.management.clone();
-        let peer = SocketAddr::from(([192, 0, 2, 7], 40_000));
+        let peer = SocketAddr::from((address, 40_000));
         // Tickets are given in the order of connects, whenever the tasks run.
         let task: Task = Box::pin(async move {
             let Some(ticket) = management.admit() else { return };
@@ -99,6 +177,30 @@ impl Client {
 
     pub async fn get(&mut self, path: &str) -> Answer {
         self.ask("GET", path, "").await
+    }
+
+    /// Sends a resource.
+    pub async fn json(&mut self, method: &str, path: &str, resource: &Value) -> Answer {
+        let body = resource.to_string();
+        let headers = &self.headers;
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: x\r\n{headers}Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        self.send(&(head + &body)).await;
+        self.answer().await
+    }
+
+    /// Logs in; further requests carry the session.
+    pub async fn log_in(&mut self, user: &str, password: &str) -> Answer {
+        let login = json!({ "user": user, "password": password });
+        let answer = self.json("POST", "/api/v1/session", &login).await;
+        if answer.status == 201 {
+            let cookie = answer.header("set-cookie").unwrap().split(';').next().unwrap();
+            let csrf = answer.json()["csrf"].as_str().unwrap().to_owned();
+            self.headers = format!("Cookie: {cookie}\r\nX-Bramble-CSRF: {csrf}\r\n");
+        }
+        answer
     }
 
     pub async fn head(&mut self, path: &str) -> Answer {

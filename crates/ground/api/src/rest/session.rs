@@ -1,0 +1,42 @@
+//! Logins.
+
+use super::Role;
+use alloc::string::String;
+use serde::{Deserialize, Serialize};
+
+/// A login.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Login {
+    /// The user's name.
+    pub user: String,
+    /// The password.
+    pub password: String,
+}
+
+/// Who is asking, by session or token.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Session {
+    /// The user's name.
+    pub user: String,
+    /// What this session or token may.
+    pub role: Role,
+    /// Nothing but a change of the password is allowed.
+    pub must_change_password: bool,
+    /// Goes with every request that changes something, as `X-Bramble-CSRF`; none with a token, which needs none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub csrf: Option<String>,
+    /// Seconds until the session ends if nothing is asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_seconds: Option<u64>,
+}
+
+/// A change of one's own password.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PasswordChange {
+    /// The one of now.
+    pub current: String,
+    /// The one from now on: 10 to 256 characters, not the user's name, not the one of now.
+    pub new: String,
+}
