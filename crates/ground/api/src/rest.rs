@@ -4,17 +4,30 @@
 //! What a client sends has no field that is not described here: another one is refused by name.
 
 mod audit;
+mod event;
+mod host;
 mod list;
 mod problem;
 mod root;
 mod session;
+mod storage;
+mod task;
 mod token;
 mod user;
+mod vm;
 
 pub use audit::{AuditEntry, AuditPage, AuditText};
+pub use event::Event;
+pub use host::{HostAction, HostPowerRequest, HostState};
 pub use list::List;
 pub use problem::ProblemDetails;
 pub use root::ApiRoot;
 pub use session::{Login, PasswordChange, Session};
+pub use storage::{
+    Datastore, Disk, DiskState, NewDatastore, NewImport, NewUpload, NewVolume, Object, Upload, Volume,
+    VolumeChange,
+};
+pub use task::{Task, TaskState};
 pub use token::{MadeToken, NewToken, Token};
 pub use user::{NewUser, Role, User, UserChange};
+pub use vm::{Console, Exits, NewSnapshot, Origin, Power, PowerAction, PowerRequest, Snapshot, Vm, VmDetail};

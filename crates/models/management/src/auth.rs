@@ -20,7 +20,6 @@ use crate::kept::{Kept, Loaded};
 use crate::port::Port;
 use crate::problem::Problem;
 use crate::{console_log, secret, unix_seconds};
-use abi::Status;
 use alloc::format;
 use alloc::string::{String, ToString};
 use api::rest::Role;
@@ -223,9 +222,4 @@ pub fn is_from_here(head: &Head) -> Result<(), Problem> {
 pub fn unauthorized(detail: &str) -> Problem {
     let remedy = "log in by POST /api/v1/session, or send a token as Authorization: Bearer";
     Problem::new(401, "login-needed", detail.to_string(), remedy)
-}
-
-/// Whether random numbers are what is missing.
-pub fn is_unseeded<P: Port>(port: &P) -> bool {
-    port.call(abi::Call::Random, &mut [0; 1], [0; 3]) == Err(Status::Unseeded)
 }

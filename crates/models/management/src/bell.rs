@@ -52,6 +52,11 @@ pub struct Turn {
 pub struct Taken<'t>(&'t Turn);
 
 impl Turn {
+    /// Takes the turn, if nobody has it.
+    pub fn try_take(&self) -> Option<Taken<'_>> {
+        (!self.taken.replace(true)).then(|| Taken(self))
+    }
+
     /// Waits for the turn.
     pub async fn take(&self) -> Taken<'_> {
         loop {

@@ -1,9 +1,11 @@
 //! What stands behind the ports where there is no host: a vmkernel in RAM, time that goes on when nobody has anything to
 //! do, and connections in memory. Tests and fuzzers use all of it, hostd on a PC the vmkernel.
 
+mod objects;
 mod stream;
 mod time;
 mod vmkernel;
+mod vms;
 
 pub use stream::{Stream, pair};
 pub use time::VirtualTime;
@@ -12,6 +14,7 @@ pub use vmkernel::{Environment, RamVmkernel};
 use crate::port::{Platform, Received, Refused, Request, Vmkernel};
 use abi::{Call, Status};
 use alloc::rc::Rc;
+use core::cell::Cell;
 use core::future::Future;
 use core::time::Duration;
 
@@ -21,20 +24,29 @@ pub struct Host {
     pub time: Rc<VirtualTime>,
     /// Its vmkernel.
     pub vmkernel: RamVmkernel,
+    /// What a request takes.
+    takes: Cell<Duration>,
+}
+
+impl Host {
+    /// Requests take so long from now on.
+    pub fn slow_requests(&self, time: Duration) {
+        self.takes.set(time);
+    }
 }
 
 impl Default for Host {
     fn default() -> Self {
         let time = Rc::new(VirtualTime::default());
         let vmkernel = RamVmkernel::new(Repeatable { time: time.clone(), state: 1.into() });
-        Self { time, vmkernel }
+        Self { time, vmkernel, takes: Cell::default() }
     }
 }
 
 /// Numbers that are random to look at, and the time of [`VirtualTime`].
 struct Repeatable {
     time: Rc<VirtualTime>,
-    state: core::cell::Cell<u64>,
+    state: Cell<u64>,
 }
 
 impl Environment for Repeatable {
@@ -84,6 +96,9 @@ impl Vmkernel for Host {
     }
 
     async fn request(&self, request: Request<'_>, receive: &mut [u8]) -> Result<Received, Refused> {
+        if !self.takes.get().is_zero() {
+            self.sleep(self.takes.get()).await;
+        }
         self.vmkernel.request(request, receive).await
     }
 }

@@ -7,6 +7,7 @@
 
 pub mod head;
 pub mod response;
+pub mod websocket;
 pub mod wire;
 
 mod body;

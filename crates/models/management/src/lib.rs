@@ -9,6 +9,10 @@
 //! | a connection's requests, one after another | [`serve()`] |
 //! | who is asking, where a login goes | [`auth`] |
 //! | what was done, for good | [`audit`] |
+//! | which VMs there are, their consoles | [`inventory`] |
+//! | what happened, for watchers | [`events`]; `watch` looks once a second |
+//! | what goes on: consoles, events, downloads | `streams` |
+//! | long work | [`tasks`]; `jobs` is what they do |
 //! | which operation a request asks for, and who may | [`route`] |
 //! | what outlives hostd | [`kept`] |
 //! | why a call is refused | [`problem`] |
@@ -20,12 +24,17 @@
 extern crate alloc;
 
 pub mod admission;
+mod ask;
 pub mod audit;
 pub mod auth;
 mod bell;
+mod configuration;
+pub mod events;
 #[cfg(any(test, feature = "fake"))]
 pub mod fake;
 pub mod http;
+pub mod inventory;
+mod jobs;
 pub mod kept;
 mod operations;
 pub mod port;
@@ -34,17 +43,27 @@ pub mod redirect;
 pub mod route;
 pub mod secret;
 mod serve;
+mod streams;
+pub mod tasks;
+mod watch;
 
 use abi::Call;
 use admission::{ConnectionId, Pool};
 use alloc::format;
+use alloc::vec::Vec;
 use audit::Refusals;
 use auth::Authority;
-use bell::Bell;
+use bell::{Bell, Turn};
 use core::cell::RefCell;
 use core::time::Duration;
+use embassy_futures::select::{Either, select};
+use events::Events;
+use kept::Kept;
+use operations::uploads::UploadEntry;
 use port::Port;
 pub use serve::serve;
+use tasks::Tasks;
+use watch::Watch;
 
 /// A host under management. One executor polls all that uses it.
 pub struct Management<P> {
@@ -53,6 +72,11 @@ pub struct Management<P> {
     authority: Authority,
     /// Logins that were refused and are not in the audit chain yet.
     refusals: Refusals,
+    events: Events,
+    tasks: Tasks,
+    watch: Watch,
+    uploads: Kept<Vec<UploadEntry>>,
+    uploading: Turn,
     pool: RefCell<Pool>,
     /// Rings when a connection has to give way.
     gave_way: Bell,
@@ -71,6 +95,11 @@ impl<P: Port> Management<P> {
             port,
             authority: Authority::default(),
             refusals: Refusals::default(),
+            events: Events::default(),
+            tasks: Tasks::default(),
+            watch: Watch::default(),
+            uploads: Kept::new("run:uploads"),
+            uploading: Turn::default(),
             pool: RefCell::default(),
             gave_way: Bell::default(),
         }
@@ -86,14 +115,30 @@ impl<P: Port> Management<P> {
         self.port
     }
 
+    /// How many connections there are.
+    pub fn connections(&self) -> usize {
+        self.pool.borrow().len()
+    }
+
     /// Opens the house, and then does what has to be done once a second; it never ends. Runs beside the connections.
     pub async fn run(&self) -> ! {
+        let generation =
+            self.port.call(Call::Version, &mut [], [0; 3]).map_or(0, |[_, generation, _]| generation);
+        self.events.begin(u32::try_from(generation).unwrap_or(u32::MAX));
+        self.tasks.open(&self.port).await;
+        if self.uploads.load(&self.port).await.is_err() {
+            self.uploads.forget();
+        }
+        self.look().await;
         self.open().await;
-        loop {
-            self.port.sleep(Duration::from_secs(1)).await;
-            for text in self.refusals.due(self.port.now()) {
-                audit::append(&self.port, &text).await;
+        let watch = async {
+            loop {
+                self.port.sleep(Duration::from_secs(1)).await;
+                self.look().await;
             }
+        };
+        match select(watch, self.work()).await {
+            Either::First(never) | Either::Second(never) => never,
         }
     }
 

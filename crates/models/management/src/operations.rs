@@ -1,10 +1,19 @@
 //! What operations do: [`carry_out`] says where each one is.
 
 mod audit;
+mod consoles;
+mod events;
+mod host;
+mod power;
 mod root;
 mod session;
+mod snapshots;
+mod storage;
+mod tasks;
 mod tokens;
+pub(crate) mod uploads;
 mod users;
+mod vms;
 
 use crate::Management;
 use crate::auth::{self, Caller};
@@ -12,6 +21,7 @@ use crate::http::{Head, Response};
 use crate::port::Port;
 use crate::problem::Problem;
 use crate::route::Operation;
+use crate::streams::{ConsoleStream, Download, EventStream};
 use abi::Status;
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -38,6 +48,12 @@ pub(crate) struct Call<'a, P> {
 pub(crate) enum Outcome {
     /// With a response.
     Response(Response),
+    /// With a response, and a console after it.
+    Console(Response, ConsoleStream),
+    /// With a response, and events after it.
+    Events(Response, EventStream),
+    /// With a response, and an object after it.
+    Download(Response, Download),
 }
 
 impl From<Response> for Outcome {
@@ -63,6 +79,42 @@ pub(crate) async fn carry_out<P: Port>(operation: Operation, call: &Call<'_, P>)
         Operation::CreateToken => tokens::create(call).await,
         Operation::DeleteToken => tokens::delete(call).await,
         Operation::ListAudit => audit::list(call).await,
+        Operation::ListVms => vms::list(call),
+        Operation::CreateVm => vms::create(call).await,
+        Operation::ShowVm => vms::show(call).await,
+        Operation::ChangeVm => vms::change(call).await,
+        Operation::DeleteVm => vms::delete(call).await,
+        Operation::PowerVm => power::vm(call).await,
+        Operation::OpenConsole => consoles::open(call),
+        Operation::ListSnapshots => snapshots::list(call).await,
+        Operation::CreateSnapshot => snapshots::create(call).await,
+        Operation::RevertSnapshot => snapshots::revert(call).await,
+        Operation::DeleteSnapshot => snapshots::delete(call).await,
+        Operation::ListDisks => storage::list_disks(call).await,
+        Operation::ShowDatastore => storage::show_datastore(call).await,
+        Operation::MakeDatastore => storage::make_datastore(call).await,
+        Operation::ListVolumes => storage::list_volumes(call).await,
+        Operation::CreateVolume => storage::create_volume(call).await,
+        Operation::ShowVolume => storage::show_volume(call).await,
+        Operation::ChangeVolume => storage::change_volume(call).await,
+        Operation::DeleteVolume => storage::delete_volume(call).await,
+        Operation::ListObjects => storage::list_objects(call).await,
+        Operation::DownloadObject => storage::download(call).await,
+        Operation::DeleteObject => storage::delete_object(call).await,
+        Operation::Import => storage::import(call).await,
+        Operation::ListUploads => uploads::list(call),
+        Operation::BeginUpload => uploads::begin(call).await,
+        Operation::ShowUpload => uploads::show(call),
+        // Its body is not read before it is carried out: `uploads::receive`.
+        Operation::SendUpload => Err(refused(Status::Invalid)),
+        Operation::DropUpload => uploads::drop_one(call).await,
+        Operation::ListTasks => tasks::list(call),
+        Operation::ShowTask => tasks::show(call),
+        Operation::CancelTask => tasks::cancel(call).await,
+        Operation::WatchEvents => events::watch(call),
+        Operation::ShowHost => host::show(call),
+        Operation::PowerHost => power::host(call).await,
+        Operation::ShowMetrics => host::metrics(call),
     }
 }
 
@@ -75,6 +127,32 @@ impl<P> Call<'_, P> {
     /// What stands for a `{…}` of the path.
     pub fn segment(&self, index: usize) -> &str {
         self.segments.get(index).map_or("", String::as_str)
+    }
+
+    /// A number in the path.
+    pub fn id(&self, index: usize) -> Result<u64, Problem> {
+        self.segment(index).parse().map_err(|_| {
+            let detail = format!("{} is no id", self.segment(index));
+            Problem::new(404, "no-such-id", detail, "ids are whole numbers, as the lists give them")
+        })
+    }
+
+    /// Refuses a change of what the client has not seen (RFC 9110, 13.1.1).
+    pub fn if_match(&self, tag: &str) -> Result<(), Problem> {
+        let Some(wanted) = self.head.header("if-match") else {
+            let remedy = "send the ETag of what you saw as If-Match, or *";
+            return Err(Problem::new(
+                428,
+                "if-match-needed",
+                "this change has to say what it changes",
+                remedy,
+            ));
+        };
+        if wanted == "*" || wanted.split(',').any(|wanted| wanted.trim() == tag) {
+            return Ok(());
+        }
+        let remedy = "ask for it anew, and change that";
+        Err(Problem::new(412, "changed-meanwhile", "someone else changed it meanwhile", remedy))
     }
 
     /// The body, as a resource.

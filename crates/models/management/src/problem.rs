@@ -32,6 +32,13 @@ impl Problem {
         }))
     }
 
+    /// In other words.
+    #[must_use]
+    pub fn saying(mut self, detail: impl Into<String>) -> Self {
+        self.0.detail = detail.into();
+        self
+    }
+
     /// About a field.
     #[must_use]
     pub fn of_field(mut self, field: impl Into<String>) -> Self {

@@ -3,7 +3,7 @@
 
 use crate::http::Method;
 use crate::http::head::decode;
-use Takes::{Json, Nothing};
+use Takes::{Bytes, Json, Nothing};
 use alloc::string::String;
 use alloc::vec::Vec;
 use api::rest::Role;
@@ -49,16 +49,22 @@ pub enum Takes {
     Nothing,
     /// This resource.
     Json(&'static str),
+    /// Bytes, as many as there are; they are taken piece by piece.
+    Bytes,
 }
 
 /// What may stand in a query: name, `integer` or `string`, meaning.
 pub const PARAMETERS: &[(&str, &str, &str)] = &[
     ("skip", "integer", "How many to leave out"),
     ("limit", "integer", "How many to give at most"),
-    ("from", "integer", "Number of the first entry wanted"),
+    ("from", "integer", "Number of the first entry, or position of the first byte, wanted"),
+    ("after", "integer", "Id of the last event seen; Last-Event-ID is taken before it"),
+    ("prefix", "string", "How names start"),
+    ("volumes", "string", "`true`: with its volumes and snapshots, which are lost"),
 ];
 
 const VIEWER: Access = Access::Role(Role::Viewer);
+const OPERATOR: Access = Access::Role(Role::Operator);
 const ADMINISTRATOR: Access = Access::Role(Role::Administrator);
 const PAGE: &[&str] = &["skip", "limit"];
 
@@ -110,6 +116,64 @@ routes! {
 
     ListAudit: Get "/api/v1/audit", ADMINISTRATOR, Nothing => (200, "AuditPage"), &["from", "limit"],
         "Entries of the audit chain";
+
+    ListVms: Get "/api/v1/vms", VIEWER, Nothing => (200, "List<Vm>"), PAGE, "All VMs, by name";
+    CreateVm: Post "/api/v1/vms", ADMINISTRATOR, Json("VmConfiguration") => (201, "VmDetail"), &[], "Make a VM";
+    ShowVm: Get "/api/v1/vms/{vm}", VIEWER, Nothing => (200, "VmDetail"), &[], "A VM and its configuration";
+    ChangeVm: Put "/api/v1/vms/{vm}", ADMINISTRATOR, Json("VmConfiguration") => (200, "VmDetail"), &[],
+        "Change a VM; what a running one can't take on waits for its next start. Needs If-Match";
+    DeleteVm: Delete "/api/v1/vms/{vm}", ADMINISTRATOR, Nothing => (204, ""), &["volumes"],
+        "Forget a VM that does not run";
+    PowerVm: Post "/api/v1/vms/{vm}/power", OPERATOR, Json("PowerRequest") => (202, "Task"), &[],
+        "Start a VM, press its power button, turn it off, reset, pause or resume it";
+    OpenConsole: Get "/api/v1/vms/{vm}/consoles/{console}", VIEWER, Nothing => (200, "bytes"), &["from"],
+        "A console: by WebSocket, live; else the bytes that are remembered. An operator may type";
+    ListSnapshots: Get "/api/v1/vms/{vm}/snapshots", VIEWER, Nothing => (200, "List<Snapshot>"), PAGE,
+        "A VM's snapshots";
+    CreateSnapshot: Post "/api/v1/vms/{vm}/snapshots", OPERATOR, Json("NewSnapshot") => (201, "Snapshot"), &[],
+        "Take a snapshot of all of a VM's volumes";
+    RevertSnapshot: Post "/api/v1/vms/{vm}/snapshots/{snapshot}/revert", OPERATOR, Nothing => (204, ""), &[],
+        "Put a VM that does not run back to a snapshot";
+    DeleteSnapshot: Delete "/api/v1/vms/{vm}/snapshots/{snapshot}", OPERATOR, Nothing => (204, ""), &[],
+        "Delete a snapshot";
+
+    ListDisks: Get "/api/v1/disks", VIEWER, Nothing => (200, "List<Disk>"), PAGE, "The host's disks";
+    ShowDatastore: Get "/api/v1/datastore", VIEWER, Nothing => (200, "Datastore"), &[], "The datastore";
+    MakeDatastore: Post "/api/v1/datastore", ADMINISTRATOR, Json("NewDatastore") => (202, "Task"), &[],
+        "Make a datastore in free space, or on a whole disk";
+    ListVolumes: Get "/api/v1/volumes", VIEWER, Nothing => (200, "List<Volume>"), PAGE, "Volumes";
+    CreateVolume: Post "/api/v1/volumes", OPERATOR, Json("NewVolume") => (201, "Volume"), &[],
+        "Make a thin volume, or clone one";
+    ShowVolume: Get "/api/v1/volumes/{volume}", VIEWER, Nothing => (200, "Volume"), &[], "A volume";
+    ChangeVolume: Patch "/api/v1/volumes/{volume}", ADMINISTRATOR, Json("VolumeChange") => (200, "Volume"), &[],
+        "Resize a volume";
+    DeleteVolume: Delete "/api/v1/volumes/{volume}", ADMINISTRATOR, Nothing => (204, ""), &[],
+        "Delete a volume that no VM names, and its snapshots";
+    ListObjects: Get "/api/v1/objects", VIEWER, Nothing => (200, "List<Object>"), &["prefix", "skip", "limit"],
+        "Images and other objects";
+    DownloadObject: Get "/api/v1/objects/{object}", OPERATOR, Nothing => (200, "bytes"), &[],
+        "An object's bytes, or the part that Range names";
+    DeleteObject: Delete "/api/v1/objects/{object}", ADMINISTRATOR, Nothing => (204, ""), &[], "Delete an object";
+    Import: Post "/api/v1/imports", OPERATOR, Json("NewImport") => (202, "Task"), &[],
+        "Make a volume of an object that is a raw image";
+
+    ListUploads: Get "/api/v1/uploads", OPERATOR, Nothing => (200, "List<Upload>"), PAGE, "Uploads that are not whole";
+    BeginUpload: Post "/api/v1/uploads", OPERATOR, Json("NewUpload") => (201, "Upload"), &[], "Begin an upload";
+    ShowUpload: Get "/api/v1/uploads/{upload}", OPERATOR, Nothing => (200, "Upload"), &[], "How far an upload is";
+    SendUpload: Patch "/api/v1/uploads/{upload}", OPERATOR, Bytes => (200, "Upload"), &[],
+        "Send a piece of an upload, from Upload-Offset on; the last one makes the object";
+    DropUpload: Delete "/api/v1/uploads/{upload}", OPERATOR, Nothing => (204, ""), &[], "Give an upload up";
+
+    ListTasks: Get "/api/v1/tasks", VIEWER, Nothing => (200, "List<Task>"), PAGE, "Tasks, the newest first";
+    ShowTask: Get "/api/v1/tasks/{task}", VIEWER, Nothing => (200, "Task"), &[], "A task";
+    CancelTask: Post "/api/v1/tasks/{task}/cancel", OPERATOR, Nothing => (202, "Task"), &[], "Ask a task to end";
+
+    WatchEvents: Get "/api/v1/events", VIEWER, Nothing => (200, "events"), &["after"],
+        "Events by server-sent events (Event as JSON), or by WebSocket";
+    ShowHost: Get "/api/v1/host", VIEWER, Nothing => (200, "HostState"), &[], "The host";
+    PowerHost: Post "/api/v1/host/power", ADMINISTRATOR, Json("HostPowerRequest") => (202, "Task"), &[],
+        "Restart the host or turn it off";
+    ShowMetrics: Get "/metrics", VIEWER, Nothing => (200, "text"), &[], "Counters for Prometheus";
 }
 
 /// Where a request leads.

@@ -9,7 +9,8 @@ use crate::http::{Body, BodyFault, Ended, Head, HeadFault, Method, Response, Wir
 use crate::operations::{self, Call, Outcome};
 use crate::port::Port;
 use crate::problem::Problem;
-use crate::route::{self, Access, Found, Operation, Route};
+use crate::route::{self, Access, Found, Operation, Route, Takes};
+use crate::streams::Ground;
 use crate::{Management, Ticket};
 use alloc::vec::Vec;
 use core::net::SocketAddr;
@@ -28,7 +29,7 @@ pub async fn serve<S: Read + Write, P: Port>(
     ticket: Ticket<'_, P>,
 ) {
     let wire = Wire::new(stream, &management.port);
-    let connection = Connection { management, peer, ticket: &ticket, wire };
+    let connection = Connection { management, peer, ticket: &ticket, wire, caller: None };
     select(connection.run(), ticket.given_up()).await;
 }
 
@@ -37,6 +38,8 @@ struct Connection<'m, 't, S, P> {
     peer: SocketAddr,
     ticket: &'t Ticket<'m, P>,
     wire: Wire<'m, S, P>,
+    /// Who the request that is answered comes from.
+    caller: Option<Caller>,
 }
 
 impl<S: Read + Write, P: Port> Connection<'_, '_, S, P> {
@@ -96,8 +99,33 @@ impl<S: Read + Write, P: Port> Connection<'_, '_, S, P> {
             let _ = body.read_all(&mut self.wire, BODY_MAX).await;
         }
         let keep_alive = head.keep_alive && body.is_read();
-        let Outcome::Response(response) = outcome;
-        respond(&mut self.wire, &response, head.method == Method::Head, keep_alive).await?;
+        self.send(head, outcome, keep_alive).await
+    }
+
+    /// Sends a response and what follows it; whether another request may come.
+    async fn send(&mut self, head: &Head, outcome: Outcome, keep_alive: bool) -> Result<bool, Ended> {
+        let head_only = head.method == Method::Head;
+        let caller = self.caller.take();
+        let response = match &outcome {
+            Outcome::Response(response) | Outcome::Download(response, _) => response,
+            Outcome::Console(response, _) | Outcome::Events(response, _) => response,
+        };
+        let response = match self.management.watch.is_volatile() {
+            true => &response.clone().header("X-Bramble-Datastore", "none"),
+            false => response,
+        };
+        response.write(&mut self.wire, head_only, keep_alive).await?;
+        let (management, wire) = (self.management, &mut self.wire);
+        match (outcome, caller) {
+            (Outcome::Download(_, download), _) if !head_only => download.run(&management.port, wire).await?,
+            (Outcome::Console(_, stream), Some(caller)) if !head_only => {
+                return Err(stream.run(Ground::new(management, wire, head, &caller)).await);
+            }
+            (Outcome::Events(_, stream), Some(caller)) if !head_only => {
+                return Err(stream.run(Ground::new(management, wire, head, &caller)).await);
+            }
+            _ => {}
+        }
         Ok(keep_alive)
     }
 
@@ -111,8 +139,14 @@ impl<S: Read + Write, P: Port> Connection<'_, '_, S, P> {
             Found::Nothing => return Err(not_found(&head.path).into()),
         };
         let caller = self.allow(route, head)?;
-        let body = self.body(head, body).await?;
-        let call = Call { management: self.management, peer: self.peer, head, segments, caller, body };
+        self.caller.clone_from(&caller);
+        let mut call =
+            Call { management: self.management, peer: self.peer, head, segments, caller, body: Vec::new() };
+        self.go_on(head).await?;
+        if route.takes == Takes::Bytes {
+            return Ok(operations::uploads::receive(&call, &mut self.wire, body).await?);
+        }
+        call.body = self.body(head, body).await?;
         Ok(operations::carry_out(route.operation, &call).await?)
     }
 
@@ -149,16 +183,21 @@ impl<S: Read + Write, P: Port> Connection<'_, '_, S, P> {
         Ok(Some(caller))
     }
 
+    /// Tells a client that waits for it to send its body.
+    async fn go_on(&mut self, head: &Head) -> Result<(), Ended> {
+        if !head.lists("expect", "100-continue") {
+            return Ok(());
+        }
+        self.wire.write(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
+        self.wire.flush().await
+    }
+
     async fn body(&mut self, head: &Head, body: &mut Body) -> Result<Vec<u8>, Refusal> {
         if head.length == Length::Bytes(0) {
             return Ok(Vec::new());
         }
         if matches!(head.length, Length::Bytes(bytes) if bytes > BODY_MAX as u64) {
             return Err(too_large().into());
-        }
-        if head.lists("expect", "100-continue") {
-            self.wire.write(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
-            self.wire.flush().await?;
         }
         match body.read_all(&mut self.wire, BODY_MAX).await {
             Ok(bytes) => Ok(bytes),

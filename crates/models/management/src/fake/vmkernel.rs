@@ -1,7 +1,9 @@
-//! A vmkernel in RAM: objects and the audit chain.
+//! A vmkernel in RAM: which part of it answers a call or a request; the audit chain, disks and the datastore's record.
 
+use super::objects::{Objects, Volumes};
+use super::vms::Vms;
 use crate::port::{Received, Refused, Request, Vmkernel};
-use abi::record::AuditRecord;
+use abi::record::{self, AuditRecord, DatastoreRecord, DiskRecord, HostRecord, NAME_BYTES};
 use abi::request::OBJECT_NAME_BYTES;
 use abi::{Call, RequestKind, Status};
 use alloc::borrow::ToOwned;
@@ -35,7 +37,10 @@ pub struct RamVmkernel {
 struct State {
     ahead: u64,
     log: Vec<String>,
-    objects: BTreeMap<String, Vec<u8>>,
+    objects: Objects,
+    volumes: Volumes,
+    vms: Vms,
+    has_datastore: bool,
     audit: Vec<(AuditRecord, Vec<u8>)>,
 }
 
@@ -47,12 +52,22 @@ impl RamVmkernel {
 
     /// Its objects.
     pub fn objects(&self) -> BTreeMap<String, Vec<u8>> {
-        self.state.borrow().objects.clone()
+        self.state.borrow().objects.0.clone()
+    }
+
+    /// All bytes of a volume.
+    pub fn volume(&self, id: u64) -> Vec<u8> {
+        self.state.borrow_mut().volumes.content(id)
     }
 
     /// Puts an object there.
     pub fn put_object(&self, name: &str, bytes: &[u8]) {
-        self.state.borrow_mut().objects.insert(name.to_owned(), bytes.to_owned());
+        self.state.borrow_mut().objects.0.insert(name.to_owned(), bytes.to_owned());
+    }
+
+    /// Makes a VM of a document with one; one of the boot archive can't be changed.
+    pub fn put_vm(&self, document: &str, is_from_boot: bool) -> Option<u64> {
+        self.state.borrow_mut().vms.put(0, document.as_bytes(), is_from_boot).ok().map(|(handle, _)| handle)
     }
 
     /// Sets the time of day ahead by so many seconds.
@@ -67,10 +82,10 @@ impl RamVmkernel {
 }
 
 /// The value of an answer, and the bytes after it; or why there is none.
-type Answered = Result<(u64, Vec<u8>), (Status, u64)>;
+pub(super) type Answered = Result<(u64, Vec<u8>), (Status, u64)>;
 
 impl Vmkernel for RamVmkernel {
-    fn call(&self, call: Call, buffer: &mut [u8], _: [u64; 3]) -> Result<[u64; 3], Status> {
+    fn call(&self, call: Call, buffer: &mut [u8], arguments: [u64; 3]) -> Result<[u64; 3], Status> {
         match call {
             Call::Version => Ok([u64::from(abi::VERSION), 1, 0]),
             Call::Heartbeat => Ok([0; 3]),
@@ -89,19 +104,33 @@ impl Vmkernel for RamVmkernel {
                 let ahead = self.state.borrow().ahead;
                 Ok([self.environment.unix_seconds().saturating_add(ahead), uptime, 0])
             }
-            _ => Err(Status::NotSupported),
+            Call::InspectHost => {
+                let record = HostRecord {
+                    generation: 1,
+                    restarts: 0,
+                    last_reason: 0,
+                    pes: 4,
+                    free_bytes: 3 << 30,
+                    host_bytes: 8 << 20,
+                    world_bytes: 24 << 20,
+                    world_touched_bytes: 12 << 20,
+                    world_exits: 0,
+                    started_at: 0,
+                };
+                for (to, from) in buffer.iter_mut().zip(record.to_bytes()) {
+                    *to = from;
+                }
+                Ok([0; 3])
+            }
+            Call::Exit | Call::ReadCrash => Err(Status::NotFound),
+            call => self.state.borrow_mut().vms.call(call, buffer, arguments),
         }
     }
 
     async fn request(&self, request: Request<'_>, receive: &mut [u8]) -> Result<Received, Refused> {
         let send = request.send.concat();
         let mut state = self.state.borrow_mut();
-        let answered = match request.kind {
-            RequestKind::AppendAudit => state.append_audit(&*self.environment, &send),
-            RequestKind::ReadAudit => Ok(state.read_audit(request.argument, receive.len())),
-            _ => state.request(&request, &send),
-        };
-        match answered {
+        match state.request(&*self.environment, &request, &send, receive.len()) {
             Ok((value, bytes)) => {
                 let given = bytes.len().min(receive.len());
                 for (to, from) in receive.iter_mut().zip(bytes) {
@@ -147,40 +176,87 @@ impl State {
         (self.audit.len() as u64, bytes)
     }
 
-    fn request(&mut self, request: &Request<'_>, send: &[u8]) -> Answered {
-        match request.kind {
-            RequestKind::Echo => Ok((request.argument, Vec::new())),
-            RequestKind::ReadObject => {
-                let (name, _) = name(send)?;
-                let object = self.objects.get(&name).ok_or((Status::NotFound, 0))?;
-                let from = usize::try_from(request.argument).unwrap_or(usize::MAX).min(object.len());
-                Ok((object.len() as u64, object.get(from..).unwrap_or_default().to_owned()))
+    fn request(
+        &mut self,
+        environment: &dyn Environment,
+        request: &Request<'_>,
+        send: &[u8],
+        room: usize,
+    ) -> Answered {
+        use RequestKind as Kind;
+        let Request { kind, target, argument, .. } = *request;
+        match kind {
+            Kind::Echo => Ok((argument, Vec::new())),
+            Kind::AppendAudit => self.append_audit(environment, send),
+            Kind::ReadAudit => Ok(self.read_audit(argument, room)),
+            Kind::PowerOn | Kind::PowerOff | Kind::Reset | Kind::ShutDown | Kind::Pause | Kind::Resume => {
+                self.vms.power(kind, target)
             }
-            RequestKind::WriteObject => {
-                let (name, bytes) = name(send)?;
-                self.objects.insert(name, bytes.to_owned());
+            Kind::PutVm => self.vms.put(target, send, false),
+            Kind::GetVm => self.vms.get(target),
+            Kind::DeleteVm => self.vms.delete(target),
+            Kind::SnapshotVm => self.vms.snapshot(target, &name(send)?.0, environment.unix_seconds()),
+            Kind::RevertVm => self.vms.change_snapshot(target, argument, true),
+            Kind::DeleteVmSnapshot => self.vms.change_snapshot(target, argument, false),
+            Kind::ListVmSnapshots => self.vms.snapshots(target, argument),
+            Kind::ListDisks => Ok((1, self.disk().to_bytes().to_vec())),
+            Kind::MakeDatastore if self.has_datastore => Err((Status::Conflict, 0)),
+            Kind::MakeDatastore => {
+                self.has_datastore = true;
                 Ok((0, Vec::new()))
             }
-            RequestKind::AppendObject => {
-                let (name, bytes) = name(send)?;
-                let size = self.objects.get(&name).map_or(0, |object| object.len() as u64);
-                if size != request.argument {
-                    return Err((Status::Conflict, size));
-                }
-                self.objects.entry(name).or_default().extend_from_slice(bytes);
-                Ok((0, Vec::new()))
-            }
-            RequestKind::DeleteObject => {
-                let (name, _) = name(send)?;
-                self.objects.remove(&name).map(|_| (0, Vec::new())).ok_or((Status::NotFound, 0))
-            }
-            _ => Err((Status::NotSupported, 0)),
+            Kind::InspectDatastore => Ok((0, self.datastore().to_bytes().to_vec())),
+            Kind::ListVolumes if !self.has_datastore => Ok((0, Vec::new())),
+            Kind::CreateVolume | Kind::CloneVolume if !self.has_datastore => Err((Status::Conflict, 0)),
+            Kind::ListVolumes
+            | Kind::CreateVolume
+            | Kind::CloneVolume
+            | Kind::DeleteVolume
+            | Kind::ResizeVolume
+            | Kind::ReadVolume
+            | Kind::WriteVolume
+            | Kind::FlushVolume => self.volumes.request(request, send, room),
+            Kind::RestartHost | Kind::TurnHostOff => Err((Status::NotSupported, 0)),
+            _ => self.objects.request(request, send),
+        }
+    }
+
+    fn disk(&self) -> DiskRecord {
+        let state = if self.has_datastore { record::DATASTORE } else { record::BLANK };
+        let free_bytes = if self.has_datastore { 0 } else { DISK_BYTES };
+        DiskRecord { serial: serial(), bytes: DISK_BYTES, free_bytes, state, read_only: 0, reserved: 0 }
+    }
+
+    fn datastore(&self) -> DatastoreRecord {
+        let bytes = if self.has_datastore { DISK_BYTES } else { 0 };
+        DatastoreRecord {
+            uuid: if self.has_datastore { *b"a datastore's id" } else { [0; 16] },
+            serial: if self.has_datastore { serial() } else { [0; NAME_BYTES] },
+            bytes,
+            free_bytes: bytes,
+            written_bytes: 0,
+            volumes: u32::try_from(self.volumes.count()).unwrap_or(u32::MAX),
+            objects: u32::try_from(self.objects.count()).unwrap_or(u32::MAX),
+            flags: if self.has_datastore { 0 } else { record::VOLATILE },
+            reserved: 0,
+            reserved_end: [0; 5],
         }
     }
 }
 
+/// Of the one disk.
+const DISK_BYTES: u64 = 64 << 30;
+
+fn serial() -> [u8; NAME_BYTES] {
+    let mut serial = [0; NAME_BYTES];
+    for (to, from) in serial.iter_mut().zip(b"FAKE0001") {
+        *to = *from;
+    }
+    serial
+}
+
 /// A name at the start of what was sent, and the rest.
-fn name(send: &[u8]) -> Result<(String, &[u8]), (Status, u64)> {
+pub(super) fn name(send: &[u8]) -> Result<(String, &[u8]), (Status, u64)> {
     let (name, rest) = send.split_at_checked(OBJECT_NAME_BYTES).ok_or((Status::Invalid, 0))?;
     let end = name.iter().position(|byte| *byte == 0).unwrap_or(OBJECT_NAME_BYTES);
     let text = name.get(..end).and_then(|name| core::str::from_utf8(name).ok()).unwrap_or_default();

@@ -51,6 +51,11 @@ impl Response {
         Self { status, content: Content::None, lines: Vec::new() }
     }
 
+    /// The connection is another protocol's after it.
+    pub fn switched() -> Self {
+        Self { status: 101, content: Content::Switched, lines: Vec::new() }
+    }
+
     /// With content of a type.
     pub fn with(status: u16, content_type: &str, content: Content) -> Self {
         Self { status, content, lines: Vec::new() }.header("Content-Type", content_type)

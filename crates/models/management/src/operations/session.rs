@@ -2,7 +2,7 @@
 
 use super::{Call, Outcome};
 use crate::auth::limits::Try;
-use crate::auth::sessions::{IDLE, SessionEntry};
+use crate::auth::sessions::IDLE;
 use crate::auth::{self, By, COOKIE, Caller, password};
 use crate::http::Response;
 use crate::port::Port;
@@ -42,11 +42,11 @@ pub(super) async fn log_in<P: Port>(call: &Call<'_, P>) -> Result<Outcome, Probl
     let caller = caller.ok_or_else(wrong)?;
     let text = audit::text(Some(&caller), call.text("").from, "login");
     audit::append(port, &text).await;
-    let response = Response::json(201, &shown(&caller)).header("Set-Cookie", set_cookie(&cookie, &entry));
+    let response = Response::json(201, &shown(&caller)).header("Set-Cookie", set_cookie(&cookie));
     Ok(response.into())
 }
 
-fn set_cookie(cookie: &str, _: &SessionEntry) -> alloc::string::String {
+fn set_cookie(cookie: &str) -> alloc::string::String {
     format!("{COOKIE}={cookie}; Path=/; Secure; HttpOnly; SameSite=Strict")
 }
 

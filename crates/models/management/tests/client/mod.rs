@@ -217,9 +217,80 @@ impl Client {
         self.answer().await
     }
 
+    /// Sends bytes, with header lines of their own.
+    pub async fn bytes(&mut self, method: &str, path: &str, lines: &str, body: &[u8]) -> Answer {
+        let headers = &self.headers;
+        let length = body.len();
+        self.send(&format!(
+            "{method} {path} HTTP/1.1\r\nHost: x\r\n{headers}{lines}Content-Length: {length}\r\n\r\n"
+        ))
+        .await;
+        self.send_bytes(body).await;
+        self.answer().await
+    }
+
+    /// Waits for a task to end.
+    pub async fn ended(&mut self, house: &House, answer: &Answer) -> Value {
+        assert_eq!(answer.status, 202, "{answer:?}");
+        let path = answer.header("location").unwrap().to_owned();
+        loop {
+            let task = self.get(&path).await.json();
+            if task["state"] != "running" {
+                return task;
+            }
+            house.sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Opens a WebSocket.
+    pub async fn websocket(&mut self, path: &str, lines: &str) -> Answer {
+        let headers = &self.headers;
+        self.send(&format!(
+            "GET {path} HTTP/1.1\r\nHost: x\r\n{headers}{lines}Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        ))
+        .await;
+        let answer = self.read_head().await;
+        if answer.status == 101 {
+            assert_eq!(answer.header("sec-websocket-accept"), Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
+        }
+        answer
+    }
+
+    /// Sends a frame.
+    pub async fn frame(&mut self, opcode: u8, payload: &[u8]) {
+        let mask = [1, 2, 3, 4];
+        let mut bytes = vec![0x80 | opcode, 0x80 | u8::try_from(payload.len()).unwrap()];
+        bytes.extend_from_slice(&mask);
+        bytes.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+        self.send_bytes(&bytes).await;
+    }
+
+    /// The next frame: opcode and payload.
+    pub async fn next_frame(&mut self) -> (u8, Vec<u8>) {
+        loop {
+            let (head, length) = match self.unread[..] {
+                [_, 126, a, b, ..] => (4, usize::from(u16::from_be_bytes([a, b]))),
+                [_, short, ..] if short < 126 => (2, usize::from(short)),
+                _ => {
+                    self.read().await.expect("a whole frame");
+                    continue;
+                }
+            };
+            if self.unread.len() >= head + length {
+                let frame: Vec<u8> = self.unread.drain(..head + length).collect();
+                return (frame[0] & 15, frame[head..].to_vec());
+            }
+            self.read().await.expect("a whole frame");
+        }
+    }
+
     /// Sends what fits while the other end takes it.
     pub async fn send(&mut self, text: &str) {
-        let mut bytes = text.as_bytes();
+        self.send_bytes(text.as_bytes()).await;
+    }
+
+    async fn send_bytes(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             match self.stream.write(bytes).await.unwrap() {
                 0 => return,
@@ -238,7 +309,7 @@ impl Client {
         answer
     }
 
-    async fn read_head(&mut self) -> Answer {
+    pub async fn read_head(&mut self) -> Answer {
         loop {
             if let Some(end) = self.unread.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
                 let head: Vec<u8> = self.unread.drain(..end + 4).collect();
@@ -252,6 +323,18 @@ impl Client {
                 return Answer { status, headers: lines.map(header).collect(), body: Vec::new() };
             }
             self.read().await.expect("a whole head");
+        }
+    }
+
+    /// Reads until `text` came; what came before it, and it.
+    pub async fn until(&mut self, text: &str) -> String {
+        loop {
+            let so_far = String::from_utf8_lossy(&self.unread).into_owned();
+            if let Some(at) = so_far.find(text) {
+                self.unread.drain(..at + text.len());
+                return so_far[..at + text.len()].to_owned();
+            }
+            assert!(self.read().await.is_some(), "closed after {so_far:?}");
         }
     }
 
