@@ -5,6 +5,8 @@
 //! |---|---|
 //! | a connection is let in, gives way | [`admission`], [`Management::admit`] |
 //! | bytes become requests, responses become bytes | [`http`] |
+//! | who the host is: its CA and certificate | [`identity`] |
+//! | TLS 1.3 | [`tls`] |
 //! | plain HTTP is sent to HTTPS | [`redirect`] |
 //! | a connection's requests, one after another | [`serve()`] |
 //! | who is asking, where a login goes | [`auth`] |
@@ -33,6 +35,7 @@ pub mod events;
 #[cfg(any(test, feature = "fake"))]
 pub mod fake;
 pub mod http;
+pub mod identity;
 pub mod inventory;
 mod jobs;
 pub mod kept;
@@ -45,6 +48,7 @@ pub mod secret;
 mod serve;
 mod streams;
 pub mod tasks;
+pub mod tls;
 mod watch;
 
 use abi::Call;
