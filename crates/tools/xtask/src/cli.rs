@@ -47,6 +47,12 @@ enum Command {
     Guests,
     /// Make the files for a Raspberry Pi 4's card.
     Pi(PiOptions),
+    /// Run hostd on this machine, over a vmkernel in RAM: for work on the web UI and on clients.
+    Hostd {
+        /// As `./bramble hostd -- --help` says.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Print a completion script for a shell.
     Completion {
         /// The shell.
@@ -117,6 +123,12 @@ pub fn run() -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Pi(options) => pi::pi(&at, &options).map(|()| ExitCode::SUCCESS),
+        Command::Hostd { arguments } => {
+            let mut cargo = build::cargo(&at);
+            let status =
+                cargo.args(["run", "--quiet", "--package", "hostd-pc", "--"]).args(arguments).status()?;
+            Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
         Command::Completion { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "bramble", &mut script);

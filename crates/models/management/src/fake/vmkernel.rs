@@ -70,6 +70,12 @@ impl RamVmkernel {
         self.state.borrow_mut().vms.put(0, document.as_bytes(), is_from_boot).ok().map(|(handle, _)| handle)
     }
 
+    /// Starts a VM.
+    pub fn power_on(&self, handle: u64) {
+        // One that runs goes on.
+        let _ = self.state.borrow_mut().vms.power(RequestKind::PowerOn, handle);
+    }
+
     /// Sets the time of day ahead by so many seconds.
     pub fn set_clock_ahead(&self, seconds: u64) {
         self.state.borrow_mut().ahead = seconds;

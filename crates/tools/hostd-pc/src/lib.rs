@@ -1,0 +1,53 @@
+//! hostd on a PC: management over a vmkernel in RAM, behind a loopback port. Everything is lost when it ends.
+#![forbid(unsafe_code)]
+
+mod host;
+mod vms;
+
+pub use host::PcHost;
+
+use anyhow::{Context, Result};
+use embedded_io_adapters::tokio_1::FromTokio;
+use management::Management;
+use std::rc::Rc;
+use tokio::net::TcpListener;
+use tokio::runtime::Builder;
+use tokio::task::LocalSet;
+
+/// How it is started.
+#[derive(Clone, Copy, Default)]
+pub struct Options {
+    /// The loopback port; 0: any that is free.
+    pub port: u16,
+    /// With some VMs.
+    pub demo: bool,
+}
+
+/// Serves until the process ends. `started` gets the port.
+pub fn serve(options: Options, started: impl FnOnce(u16)) -> Result<()> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let local = LocalSet::new();
+    local.block_on(&runtime, async move {
+        let listener = TcpListener::bind(("127.0.0.1", options.port))
+            .await
+            .with_context(|| format!("can't listen on 127.0.0.1:{}", options.port))?;
+        let host = PcHost::new();
+        if options.demo {
+            vms::put(host.vmkernel());
+        }
+        let management = Rc::new(Management::new(host));
+        let running = management.clone();
+        tokio::task::spawn_local(async move { running.run().await });
+        started(listener.local_addr()?.port());
+        loop {
+            let (stream, peer) = listener.accept().await?;
+            let management = management.clone();
+            stream.set_nodelay(true)?;
+            tokio::task::spawn_local(async move {
+                // Without room the connection is closed.
+                let Some(ticket) = management.admit() else { return };
+                management::serve(&management, FromTokio::new(stream), peer, ticket).await;
+            });
+        }
+    })
+}

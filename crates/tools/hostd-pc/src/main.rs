@@ -1,0 +1,23 @@
+//! `./bramble hostd`.
+#![forbid(unsafe_code)]
+
+use clap::Parser;
+use hostd_pc::{Options, serve};
+
+/// hostd on this machine, over a vmkernel in RAM: for work on the web UI and on clients. Plain HTTP, on the loopback only;
+/// everything is lost when it ends.
+#[derive(Parser)]
+#[command(name = "hostd", version)]
+struct Arguments {
+    /// The loopback port; 0 takes any that is free.
+    #[arg(long, default_value_t = 8480)]
+    port: u16,
+    /// Without any VM.
+    #[arg(long)]
+    empty: bool,
+}
+
+fn main() -> anyhow::Result<()> {
+    let Arguments { port, empty } = Arguments::parse();
+    serve(Options { port, demo: !empty }, |port| println!("hostd: http://127.0.0.1:{port}"))
+}
