@@ -14,17 +14,21 @@ struct Hostd {
 impl Hostd {
     fn start() -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_hostd-pc"));
-        let mut process = command.args(["--port", "0"]).stdout(Stdio::piped()).spawn().expect("hostd starts");
-        let lines = BufReader::new(process.stdout.take().expect("its output")).lines();
-        let (mut address, mut password) = (None, None);
-        for line in lines.map_while(Result::ok) {
-            address = address.or(line.strip_prefix("hostd: http://").map(str::to_owned));
-            password = password.or(line.split("password ").nth(1).map(str::to_owned));
-            if let (Some(address), Some(password)) = (&address, &password) {
-                return Self { process, address: address.clone(), password: password.clone() };
+        let process = command.args(["--port", "0"]).stdout(Stdio::piped()).spawn().expect("hostd starts");
+        let mut hostd = Self { process, address: String::new(), password: String::new() };
+        let output = hostd.process.stdout.take().expect("its output");
+        for line in BufReader::new(output).lines().map_while(Result::ok) {
+            if let Some(address) = line.strip_prefix("hostd: http://") {
+                address.clone_into(&mut hostd.address);
+            }
+            if let Some(password) = line.split("password ").nth(1) {
+                password.clone_into(&mut hostd.password);
+            }
+            if !hostd.address.is_empty() && !hostd.password.is_empty() {
+                break;
             }
         }
-        panic!("hostd says neither address nor password");
+        hostd
     }
 
     /// One request on a connection of its own: status line and what follows.
