@@ -14,7 +14,7 @@ use crate::executor::Task;
 use crate::interrupts::CALLS;
 use crate::queue::{Queue, Token};
 use crate::vmkernel::Vmkernel;
-use abi::{Call, ExitReason, RequestKind, Status, VmHandle, WorldGeneration};
+use abi::{Call, ExitReason, Request, RequestKind, Status, VmHandle, WorldGeneration};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::future::poll_fn;
@@ -46,7 +46,7 @@ pub fn tasks(
         tasks.push(Box::pin(async { measure(vmkernel) }));
     }
     if let Some(name) = argument(boot, "hostd.power=") {
-        tasks.push(Box::pin(Power { name, vmkernel, queue, generation }.run()));
+        tasks.push(Box::pin(Power { name, vmkernel, queue }.run()));
     }
     if argument(boot, "hostd.idle").is_some() {
         tasks.push(Box::pin(idle(vmkernel)));
@@ -142,7 +142,6 @@ struct Power {
     name: &'static str,
     vmkernel: &'static Vmkernel,
     queue: Queue,
-    generation: WorldGeneration,
 }
 
 /// Each request, and how it is to end.
@@ -183,9 +182,10 @@ impl Power {
         poll_fn(|context| {
             CALLS.register(context.waker());
             match self.queue.take() {
-                Some((done, status, value)) => {
-                    assert_eq!(done, token, "the answer of another request");
-                    Poll::Ready((status, value))
+                Some(reply) => {
+                    assert_eq!(reply.token, token, "the answer of another request");
+                    assert!(reply.payload.is_empty(), "power requests give nothing back");
+                    Poll::Ready((reply.status, reply.value))
                 }
                 None => Poll::Pending,
             }
@@ -204,14 +204,15 @@ impl Power {
 
     /// Old handles, an old generation and a buffer that was never touched are refused.
     fn ask_wrongly(&mut self, vm: VmHandle) {
-        let Self { vmkernel, queue, generation, .. } = self;
+        let Self { vmkernel, queue, .. } = self;
         let stale = VmHandle { generation: vm.generation + 1, ..vm };
         let nowhere = VmHandle { place: 1000, ..vm };
         assert_eq!(vmkernel.vm(stale).err(), Some(Status::Stale));
         assert_eq!(vmkernel.vm(nowhere).err(), Some(Status::NotFound));
-        let token = queue.submit_as(WorldGeneration(generation.0 + 1), RequestKind::Echo, vm, 0);
+        let ours = queue.request(RequestKind::Echo, 0, 0);
+        let token = queue.send(Request { generation: ours.generation + 1, ..ours }, [&[]; 2], 0);
         let answer = queue.take();
-        assert_eq!(answer.map(|(done, status, _)| (Some(done), status)), Some((token, Status::Stale)));
+        assert_eq!(answer.map(|reply| (Some(reply.token), reply.status)), Some((token, Status::Stale)));
         assert_eq!(vmkernel.untouched(), Status::Invalid);
         vmkernel.log(format_args!("what is stale, unknown or not ours is refused"));
     }

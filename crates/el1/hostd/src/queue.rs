@@ -1,11 +1,13 @@
 //! The driver of the call queue: requests, each with its token, and their answers. Virtio 1.2, 2.7 and 4.2.
 //!
-//! Everything lies in spare RAM, in windows: rings, then a place of 64 bytes for each request and its answer.
+//! Everything lies in spare RAM, in windows: rings, and for each request in flight a *letter*: one half for the
+//! request and what it sends, the other for the answer and what it gives back. Two descriptors a request.
 //! Concurrency: one owner.
 
 use crate::interrupts;
 use abi::request::{COMPATIBLE, DEVICE_ID, QUEUE_SIZE};
 use abi::{Answer, Request, RequestKind, Status, VmHandle, WorldGeneration};
+use alloc::vec::Vec;
 use el1::Boot;
 use el1::registers::dsb;
 use el1::window::Window;
@@ -15,11 +17,12 @@ use virtio::driver_queue::{Access, DriverQueue, Head, QueueMemory, Segment};
 const SIZE: usize = QUEUE_SIZE as usize;
 /// Its place in spare RAM, behind the calls' buffer.
 const PLACE: usize = 0x1_0000;
-const BYTES: usize = 0x1_0000;
-/// Where requests and answers are.
-const LETTERS: usize = 0x8000;
-const LETTER_BYTES: usize = 64;
-const ANSWER: usize = 32;
+const RINGS_BYTES: usize = 0x1_0000;
+/// Requests in flight at most.
+const LETTERS: usize = 8;
+/// Half of a letter: the most that a request sends (`abi::request`: a name and 64 KiB), and its struct.
+const HALF_BYTES: usize = 0x1_1000;
+const LETTER_BYTES: usize = 2 * HALF_BYTES;
 
 /// Registers of the transport.
 mod register {
@@ -67,15 +70,30 @@ impl QueueMemory for Rings {
     }
 }
 
-/// A request in flight.
+/// A request in flight: its letter's place.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Token(Head);
+pub struct Token(usize);
+
+/// How a request ended.
+#[derive(Debug)]
+pub struct Reply {
+    /// Which.
+    pub token: Token,
+    /// How.
+    pub status: Status,
+    /// As its kind says.
+    pub value: u64,
+    /// What it gave back.
+    pub payload: Vec<u8>,
+}
 
 /// The call queue.
 pub struct Queue {
     registers: Window,
     queue: DriverQueue<Rings, SIZE>,
     letters: Window,
+    /// Who is in each letter.
+    heads: [Option<Head>; LETTERS],
     generation: WorldGeneration,
 }
 
@@ -87,9 +105,10 @@ impl Queue {
         if registers.read32(register::DEVICE_ID) != DEVICE_ID {
             return None;
         }
-        let memory = boot.spare.part(PLACE, BYTES);
-        (0..BYTES).step_by(8).for_each(|at| memory.write64(at, 0));
-        let queue = DriverQueue::new(Rings(memory.part(0, LETTERS)), QUEUE_SIZE, false)?;
+        let memory = boot.spare.part(PLACE, RINGS_BYTES + LETTERS * LETTER_BYTES);
+        // Also the letters: memory that was never touched is no buffer.
+        (0..memory.bytes()).step_by(8).for_each(|at| memory.write64(at, 0));
+        let queue = DriverQueue::new(Rings(memory.part(0, RINGS_BYTES)), QUEUE_SIZE, false)?;
         registers.write32(register::STATUS, 0);
         let [acknowledge, driver, features, ok] = STEPS;
         registers.write32(register::STATUS, acknowledge);
@@ -113,59 +132,66 @@ impl Queue {
         registers.write32(register::QUEUE_READY, 1);
         registers.write32(register::STATUS, ok);
         interrupts::CALLS.enable(boot, device.intid?);
-        let letters = memory.part(LETTERS, BYTES - LETTERS);
-        Some(Self { registers, queue, letters, generation })
+        let letters = memory.part(RINGS_BYTES, LETTERS * LETTER_BYTES);
+        Some(Self { registers, queue, letters, heads: [None; LETTERS], generation })
     }
 
-    /// Asks for something; `None` where the queue is full.
+    /// Asks for something that sends nothing and gets nothing back; `None` where the queue is full.
     pub fn submit(&mut self, kind: RequestKind, target: VmHandle, argument: u64) -> Option<Token> {
-        self.submit_as(self.generation, kind, target, argument)
+        self.send(self.request(kind, target.to_raw(), argument), [&[]; 2], 0)
     }
 
-    /// As [`Self::submit`], in the name of another generation.
-    pub fn submit_as(
-        &mut self,
-        generation: WorldGeneration,
-        kind: RequestKind,
-        target: VmHandle,
-        argument: u64,
-    ) -> Option<Token> {
-        let request = Request {
-            kind: kind as u32,
-            generation: generation.0,
-            target: target.to_raw(),
-            argument,
-            reserved: 0,
-        };
-        let place = self.queue.next_head()?;
+    /// A request of ours.
+    pub const fn request(&self, kind: RequestKind, target: u64, argument: u64) -> Request {
+        Request { kind: kind as u32, generation: self.generation.0, target, argument, reserved: 0 }
+    }
+
+    /// Asks for something, with what it sends and room for what it gives back; `None` where the queue is full, or that
+    /// is more than any kind has.
+    pub fn send(&mut self, request: Request, send: [&[u8]; 2], room: usize) -> Option<Token> {
+        let place = self.heads.iter().position(Option::is_none)?;
         let letter = self.letter(place);
-        request.to_bytes().iter().enumerate().for_each(|(at, byte)| letter.write8(at, *byte));
+        let mut end = 0;
+        for part in [&request.to_bytes()[..], send[0], send[1]] {
+            if part.len() > HALF_BYTES - end {
+                return None;
+            }
+            letter.fill(end, part);
+            end += part.len();
+        }
+        let room = (room <= HALF_BYTES - Answer::BYTES).then_some(Answer::BYTES + room)?;
         let base = letter.base() as u64;
         let segments = [
-            Segment { address: base, bytes: Request::BYTES as u32, access: Access::Read },
-            Segment { address: base + ANSWER as u64, bytes: Answer::BYTES as u32, access: Access::Write },
+            Segment { address: base, bytes: end as u32, access: Access::Read },
+            Segment { address: base + HALF_BYTES as u64, bytes: room as u32, access: Access::Write },
         ];
-        let head = self.queue.submit(&segments).ok()?;
+        self.heads[place] = Some(self.queue.submit(&segments).ok()?);
         if self.queue.publish() {
             self.registers.write32(register::QUEUE_NOTIFY, 0);
         }
-        Some(Token(head))
+        Some(Token(place))
     }
 
-    /// An answer that came, and whose it is.
-    pub fn take(&mut self) -> Option<(Token, Status, u64)> {
+    /// An answer that came.
+    pub fn take(&mut self) -> Option<Reply> {
         let pending = self.registers.read32(register::INTERRUPT_STATUS);
         if pending != 0 {
             self.registers.write32(register::INTERRUPT_ACK, pending);
         }
         let used = self.queue.pop_used().ok()??;
-        let letter = self.letter(used.head);
-        let bytes = core::array::from_fn(|at| letter.read8(ANSWER + at));
+        let place = self.heads.iter().position(|head| *head == Some(used.head))?;
+        self.heads[place] = None;
+        let mut bytes = [0; Answer::BYTES];
+        let back = self.letter(place).part(HALF_BYTES, HALF_BYTES);
+        back.copy_to(0, &mut bytes);
         let answer = Answer::from_bytes(&bytes);
-        Some((Token(used.head), Status::from_raw(answer.status).unwrap_or(Status::Invalid), answer.value))
+        let mut payload = alloc::vec![0; (used.written as usize).saturating_sub(Answer::BYTES)];
+        back.copy_to(Answer::BYTES, &mut payload);
+        let status = Status::from_raw(answer.status).unwrap_or(Status::Invalid);
+        Some(Reply { token: Token(place), status, value: answer.value, payload })
     }
 
-    fn letter(&self, head: Head) -> Window {
-        self.letters.part(usize::from(head.0) % SIZE * LETTER_BYTES, LETTER_BYTES)
+    fn letter(&self, place: usize) -> Window {
+        self.letters.part(place * LETTER_BYTES, LETTER_BYTES)
     }
 }

@@ -10,7 +10,7 @@ use crate::host::Host;
 use crate::log;
 use crate::vm::{self, Vm, Wanted};
 use crate::world::Manifest;
-use abi::{Answer, Request, RequestKind, Status, VmHandle};
+use abi::{Answer, RequestKind, Status, VmHandle};
 use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -18,7 +18,7 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, Ordering};
 use spin::Mutex;
 use virtio::Progress;
-use virtio::calls::{Desk, Token};
+use virtio::calls::{Asked, Desk, Done, Token};
 
 /// The call queue of a world.
 pub type Calls = virtio::VirtioMmio<virtio::Calls<Door>, Arc<el2::ram::GuestRam>, crate::signals::Wire>;
@@ -29,18 +29,12 @@ pub struct Tray {
     generation: AtomicU32,
     inbox: Mutex<VecDeque<Asked>>,
     waiting: Mutex<Vec<Begun>>,
-    outbox: Mutex<VecDeque<(Token, Answer)>>,
+    outbox: Mutex<VecDeque<Done>>,
     lines: Mutex<VecDeque<String>>,
 }
 
 /// Lines of a world's log that wait for the serial line.
 const LINES: usize = 16;
-
-struct Asked {
-    token: Token,
-    kind: RequestKind,
-    target: VmHandle,
-}
 
 /// A VM that is to stop or to start anew, and how often it had been started when it was asked to.
 struct Begun {
@@ -88,7 +82,7 @@ impl Tray {
     }
 
     fn answer(&self, token: Token, status: Status) {
-        self.outbox.lock().push_back((token, Answer::of(status)));
+        self.outbox.lock().push_back(Done { token, answer: Answer::of(status), payload: Vec::new() });
     }
 }
 
@@ -104,12 +98,11 @@ impl Desk for Door {
         self.0.manifest.requests.contains(&kind)
     }
 
-    fn submit(&mut self, token: Token, kind: RequestKind, request: Request) {
-        let target = VmHandle::from_raw(request.target);
-        self.0.inbox.lock().push_back(Asked { token, kind, target });
+    fn submit(&mut self, asked: Asked) {
+        self.0.inbox.lock().push_back(asked);
     }
 
-    fn complete(&mut self) -> Option<(Token, Answer)> {
+    fn complete(&mut self) -> Option<Done> {
         self.0.outbox.lock().pop_front()
     }
 }
@@ -157,7 +150,7 @@ fn carry_out(host: &'static Host, tray: &Tray, asked: Asked) {
 
 /// `Some`: it will take its time.
 fn begin(host: &'static Host, asked: &Asked) -> Result<Option<u64>, Status> {
-    let known = host.inventory.read(asked.target, Clone::clone)?;
+    let known = host.inventory.read(VmHandle::from_raw(asked.request.target), Clone::clone)?;
     let (name, starts) = (known.name, known.starts);
     match (asked.kind, known.vm) {
         (RequestKind::Echo, _) => Ok(None),
@@ -192,7 +185,9 @@ fn look_after_waiting(host: &Host, tray: &Tray) {
 }
 
 fn outcome(host: &Host, begun: &Begun) -> Option<Status> {
-    let state = host.inventory.read(begun.asked.target, |known| (known.vm.is_none(), known.starts));
+    let state = host
+        .inventory
+        .read(VmHandle::from_raw(begun.asked.request.target), |known| (known.vm.is_none(), known.starts));
     let Ok((is_off, starts)) = state else { return Some(Status::Failed) };
     let is_new = starts > begun.starts;
     match begun.asked.kind {

@@ -27,9 +27,13 @@ pub const PAYLOAD_MAX: u32 = 64 * 1024;
 pub const OBJECT_NAME_BYTES: usize = 64;
 /// Start of the names of objects that are kept in RAM.
 pub const RUN: &str = "run:";
+/// Start of the names of uploads: objects that grow. They are forgotten when the host restarts; `RenameObject` makes an
+/// object of one.
+pub const PART: &str = "part:";
 /// Most bytes of all objects that are kept in RAM.
 pub const RUN_BYTES: u64 = 512 * 1024;
 
+// The same in the table's type.
 const OBJECT: u32 = 64;
 const NAME: u32 = 32;
 const _: () = assert!(OBJECT as usize == OBJECT_NAME_BYTES && NAME as usize == NAME_BYTES);
@@ -122,26 +126,29 @@ requests! {
     ReadObject = 49, send OBJECT, receive PAYLOAD_MAX;
     /// Sends: a name, then all its bytes. The object is then these, whatever it was: all of it or nothing of it.
     WriteObject = 50, send OBJECT + PAYLOAD_MAX, receive 0;
-    /// Sends: a name, then bytes that are to follow. `argument`: the object's size before; with another one it is a
-    /// `Conflict`, and → tells it. An object of size 0 is made where there is none.
+    /// Sends: a name that starts with [`PART`] or [`RUN`], then bytes that are to follow. `argument`: the object's size
+    /// before; with another one it is a `Conflict`, and → tells it. It is made where there is none, and 0 is meant.
+    /// → its size.
     AppendObject = 51, send OBJECT + PAYLOAD_MAX, receive 0;
     /// Sends: a name.
     DeleteObject = 52, send OBJECT, receive 0;
-    /// Sends: a name and the one that it is to have; an object that has that one is replaced.
+    /// Sends: the name of an upload, and the one that it is to have; an object that has that one is replaced. All of it is
+    /// safe from power cuts when this is done. → its size. Also from one name in RAM to another.
     RenameObject = 53, send 2 * OBJECT, receive 0;
 
     /// Receives: [`crate::record::VolumeRecord`]s. `argument`: how many to leave out. → how many there are.
     ListVolumes = 64, send 0, receive PAYLOAD_MAX;
-    /// Makes a thin volume. Sends: its name. `argument`: its size in bytes, a multiple of 512. → its id.
+    /// Makes a thin volume. Sends: its name. `argument`: its size in bytes, a multiple of 4096. → its id.
     CreateVolume = 65, send OBJECT, receive 0;
     /// Deletes a volume that no VM names, and its snapshots. `target`: its id.
     DeleteVolume = 66, send 0, receive 0;
-    /// `target`: its id, `argument`: its size in bytes; smaller loses what lies behind.
+    /// `target`: its id, `argument`: its size in bytes, a multiple of 4096; smaller loses what lies behind. No running VM
+    /// may have the volume.
     ResizeVolume = 67, send 0, receive 0;
     /// Makes a volume that holds what another one, or a snapshot, holds. Sends: its name. `target`: the id of either.
     /// → its id.
     CloneVolume = 68, send OBJECT, receive 0;
-    /// Receives: bytes. `target`: a volume, `argument`: the offset; both a multiple of 512.
+    /// Receives: bytes. `target`: a volume or a snapshot of one, `argument`: the offset; all a multiple of 512.
     ReadVolume = 69, send 0, receive PAYLOAD_MAX;
     /// Sends: bytes. `target`, `argument`: as for `ReadVolume`. No running VM may have the volume.
     WriteVolume = 70, send PAYLOAD_MAX, receive 0;
@@ -152,7 +159,7 @@ requests! {
     /// text. → its number, from 1.
     AppendAudit = 80, send 4096, receive 0;
     /// Receives: whole entries from number `argument` on, each an [`crate::record::AuditRecord`] and its text, padded
-    /// with zeros to 8 bytes. → the number of the last entry that there is.
+    /// with zeros to 8 bytes; the longest takes 4,192. → the number of the last entry that there is.
     ReadAudit = 81, send 0, receive PAYLOAD_MAX;
 
     /// Ends all VMs and restarts the host. `argument` 1: guests' power buttons first, and 30 seconds.

@@ -47,6 +47,14 @@ numbers! {
         Failed = -8,
         /// Later: what was asked before is being done.
         Busy = -9,
+        /// The datastore is full, or at a limit: delete something.
+        NoSpace = -10,
+        /// The datastore takes no writes; the host log says why.
+        ReadOnly = -11,
+        /// A disk failed, or what it holds is damaged; the host log says where.
+        Io = -12,
+        /// It needs a datastore, and there is none.
+        NoDatastore = -13,
     }
 }
 

@@ -244,6 +244,19 @@ pub(crate) fn refused(status: Status) -> Problem {
             (503, "no-random-numbers", "the host has no random numbers yet", "give it an rng-seed")
         }
         Status::Busy => (503, "busy", "the host is busy with what was asked before", "try again"),
+        Status::NoSpace => (507, "no-space", "the datastore is full", "delete something, or grow it"),
+        Status::ReadOnly => {
+            (409, "read-only", "the datastore takes no writes", "the host's log says why; copy what it holds")
+        }
+        Status::Io => {
+            (500, "disk-failed", "a disk failed, or what it holds is damaged", "the host's log says where")
+        }
+        Status::NoDatastore => (
+            409,
+            "no-datastore",
+            "this needs a datastore, and the host has none",
+            "make one: /api/v1/datastore",
+        ),
         Status::Failed | Status::Ok => {
             (500, "failed", "the host tried and could not do it", "the host's log says why")
         }

@@ -187,11 +187,19 @@ fn last_byte<M: GuestMemory>(memory: &M, end: Ipa) -> Result<Pa, QueueFault> {
 
 /// Writes `from` over the first bytes of `into`; how many found room.
 pub(crate) fn scatter<M: GuestMemory>(memory: &M, into: &[Span], from: &[u8]) -> u32 {
+    scatter_behind(memory, into, 0, from)
+}
+
+/// As [`scatter`], behind the first `bytes` bytes of `into`.
+pub(crate) fn scatter_behind<M: GuestMemory>(memory: &M, into: &[Span], bytes: u32, from: &[u8]) -> u32 {
     let mut rest = from;
+    let mut passed = bytes;
     let mut written = 0_u32;
     for span in into {
-        let (piece, later) = rest.split_at(rest.len().min(span.bytes as usize));
-        memory.write_span(*span, piece);
+        let room = skip(*span, passed);
+        passed = passed.saturating_sub(span.bytes);
+        let (piece, later) = rest.split_at(rest.len().min(room.bytes as usize));
+        memory.write_span(room, piece);
         written = written.saturating_add(u32::try_from(piece.len()).unwrap_or(0));
         rest = later;
     }

@@ -4,12 +4,12 @@
 use super::disk::Disk;
 use super::wire::Wire;
 use super::{Dev, Guest, RAM, Rings, Slot, queue_sizes};
-use crate::calls::{Calls, Desk, Token};
+use crate::calls::{Asked, Calls, Desk, Done, Token};
 use crate::chain::Chain;
 use crate::driver_queue::{Access, DriverQueue, Segment};
 use crate::queue::{Placement, Queue};
 use crate::{Block, Net, VirtioMmio};
-use abi::{Answer, Request, RequestKind, Status};
+use abi::{Answer, RequestKind, Status};
 use core::cell::RefCell;
 use ports::fake::FakeLine;
 use ports::{Frame, GuestMemory, Offload, Width};
@@ -184,14 +184,17 @@ impl Desk for Tray<'_> {
     fn allows(&self, kind: RequestKind) -> bool {
         kind != RequestKind::Reset
     }
-    fn submit(&mut self, token: Token, kind: RequestKind, _: Request) {
-        assert_ne!(kind, RequestKind::Reset);
-        self.0.borrow_mut().push((token, false));
+    fn submit(&mut self, asked: Asked) {
+        assert_ne!(asked.kind, RequestKind::Reset);
+        assert!(
+            asked.payload.len() <= asked.kind.send_max() as usize && asked.room <= asked.kind.receive_max()
+        );
+        self.0.borrow_mut().push((asked.token, false));
     }
-    fn complete(&mut self) -> Option<(Token, Answer)> {
+    fn complete(&mut self) -> Option<Done> {
         let mut tray = self.0.borrow_mut();
         let at = tray.iter().position(|(_, done)| *done)?;
-        Some((tray.remove(at).0, Answer::of(Status::Ok)))
+        Some(Done { token: tray.remove(at).0, answer: Answer::of(Status::Ok), payload: alloc::vec![7; 100] })
     }
 }
 
