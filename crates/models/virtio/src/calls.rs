@@ -88,7 +88,7 @@ struct Half<D> {
     chain: Box<Chain<SPANS>>,
     epoch: u32,
     /// Where the answer of each request in flight goes, by head.
-    answers: [Option<heapless::Vec<Span, ANSWER_SPANS>>; QUEUE_SIZE as usize],
+    answers: Box<[Option<heapless::Vec<Span, ANSWER_SPANS>>]>,
 }
 
 impl<D: Desk> Calls<D> {
@@ -99,7 +99,8 @@ impl<D: Desk> Calls<D> {
             queue: None,
             chain: Box::default(),
             epoch: 0,
-            answers: [const { None }; QUEUE_SIZE as usize],
+            // On the heap: it is more than a PE's stack should hold.
+            answers: (0..QUEUE_SIZE).map(|_| None).collect(),
         };
         Self { half: Mutex::new(half) }
     }
@@ -210,7 +211,7 @@ impl<D: Desk> Half<D> {
     fn forget(&mut self) {
         self.queue = None;
         self.epoch = self.epoch.wrapping_add(1);
-        self.answers = [const { None }; QUEUE_SIZE as usize];
+        self.answers.fill_with(|| None);
     }
 }
 
