@@ -3,8 +3,8 @@
 //! Entered at EL2 with the MMU off and x0 = device tree (Linux `booting.rst`). Until the MMU is on nothing here may use
 //! the heap, a lock or an atomic: exclusives need cacheable memory.
 
+use crate::kernel::Kernel;
 use crate::mmu::{self, Kind, Tables};
-use crate::vcpu::Kernel;
 use crate::{cache, memory, pe};
 use alloc::boxed::Box;
 use core::arch::global_asm;

@@ -14,6 +14,7 @@ pub mod dma;
 pub mod features;
 pub mod gic;
 pub mod heap;
+pub mod kernel;
 pub mod memory;
 mod mmio;
 mod mmu;
@@ -37,7 +38,8 @@ macro_rules! image {
     };
     ($kernel:ty, $world:expr) => {
         const _: () = {
-            use $crate::vcpu::{Kernel, Loaded, Vcpu};
+            use $crate::kernel::Kernel;
+            use $crate::vcpu::{Loaded, Vcpu};
 
             #[unsafe(export_name = "bramble_boot")]
             extern "C" fn boot(device_tree: *const u8) -> ! {

@@ -4,8 +4,9 @@
 //! memory that is cleaned to the PoC, since a PE reads it with its MMU off (rule `two-views`).
 //! Source: DEN0022 "PSCI", 5.1.4 CPU_ON; Linux `booting.rst`, "spin-table".
 
+use crate::kernel::Kernel;
 use crate::regs::{instruction, isb, mpidr, read, write};
-use crate::vcpu::{Kernel, Loaded};
+use crate::vcpu::Loaded;
 use crate::{cache, gic, mmu, vectors};
 use alloc::boxed::Box;
 use core::sync::atomic::{AtomicU64, Ordering};

@@ -4,10 +4,12 @@
 //! [`Unbound`] box on its way to another PE. Each is the only owner, so no lock protects a vCPU.
 //! Called by `vmkernel`; the vectors turn the frame pointer into a `Loaded` and back.
 
+mod trap;
+
 use crate::context::Context;
 use crate::gic::{self, VirtualState};
+use crate::kernel::{Kernel, Layout};
 use crate::pe::Pe;
-use crate::regs::{instruction, read, write};
 use crate::vectors;
 use alloc::boxed::Box;
 use core::marker::PhantomData;
@@ -15,33 +17,6 @@ use core::mem::offset_of;
 use core::ops::{Deref, DerefMut};
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, Ordering};
-
-/// What runs above this frame: the vmkernel.
-pub trait Kernel: Sized + 'static {
-    /// State that all PEs share; made once.
-    type Host: Sync + 'static;
-    /// State of one PE.
-    type Pe: 'static;
-    /// State of one vCPU.
-    type Vcpu: Send + 'static;
-
-    /// Takes the machine over, on the boot PE, before any other PE runs.
-    fn boot(machine: crate::boot::Machine) -> Self::Host;
-    /// Makes the state of a PE, on that PE.
-    fn start_pe(host: &'static Self::Host, pe: specs::PeId) -> Self::Pe;
-    /// Every PE that came up is up: starts VMs. On the boot PE.
-    fn start(host: &'static Self::Host, pe: &mut Pe<Self>);
-    /// Waits until a vCPU is to run, with none loaded.
-    fn wait(pe: &mut Pe<Self>) -> Loaded<Self>;
-    /// A synchronous exception from a guest. What is returned runs next.
-    fn synchronous(pe: &mut Pe<Self>, vcpu: Loaded<Self>, syndrome: u64) -> Loaded<Self>;
-    /// A physical interrupt while a guest ran.
-    fn interrupt(pe: &mut Pe<Self>, vcpu: Loaded<Self>) -> Loaded<Self>;
-    /// An SError while a guest ran.
-    fn system_error(pe: &mut Pe<Self>, vcpu: Loaded<Self>, syndrome: u64) -> Loaded<Self>;
-    /// EL2 took an exception itself: shows the panic screen.
-    fn fatal(frame: &vectors::FatalFrame, syndrome: u64, address: u64, elr: u64) -> !;
-}
 
 /// A vCPU. The first four fields are known to the vectors.
 #[repr(C, align(64))]
@@ -225,110 +200,6 @@ impl<K: Kernel> Loaded<K> {
         vcpu.context.load_fp();
     }
 
-    /// General register `n`; 31 reads as zero.
-    #[inline(always)]
-    pub fn x(&self, n: usize) -> u64 {
-        // SAFETY: as in `deref`.
-        unsafe { self.0.as_ref() }.x.get(n).copied().unwrap_or(0)
-    }
-
-    /// Sets general register `n`; 31 ignores it.
-    #[inline(always)]
-    pub fn set_x(&mut self, n: usize, value: u64) {
-        if let Some(x) = self.vcpu().x.get_mut(n) {
-            *x = value;
-        }
-    }
-
-    /// Address of the instruction that trapped.
-    #[inline(always)]
-    pub fn elr(&self) -> u64 {
-        read!("elr_el2")
-    }
-
-    /// Steps over the instruction that trapped.
-    #[inline(always)]
-    pub fn skip(&mut self) {
-        write!("elr_el2", read!("elr_el2").wrapping_add(4));
-    }
-
-    /// Fault address of the exit.
-    #[inline(always)]
-    pub fn fault_ipa(&self) -> u64 {
-        (read!("hpfar_el2") & 0xfff_ffff_fff0) << 8 | read!("far_el2") & 0xfff
-    }
-
-    /// IPA of a stage-2 permission fault, for which HPFAR_EL2 holds nothing (but on a stage-1 walk): the guest's own
-    /// translation of the address is asked again. None where it has changed meanwhile: the access is to be tried again.
-    ///
-    /// Source: Arm ARM (DDI 0487), D24.2 HPFAR_EL2; AT S1E1R, PAR_EL1.
-    #[cold]
-    pub fn permission_fault_ipa(&self) -> Option<u64> {
-        let par = read!("par_el1");
-        instruction!("at s1e1r", read!("far_el2"));
-        instruction!("isb");
-        let translated = read!("par_el1");
-        write!("par_el1", par);
-        (translated & 1 == 0).then(|| translated & 0xf_ffff_ffff_f000 | read!("far_el2") & 0xfff)
-    }
-
-    /// Virtual address of the exit's fault.
-    pub fn fault_va(&self) -> u64 {
-        read!("far_el2")
-    }
-
-    /// PSTATE of the guest.
-    pub fn spsr(&self) -> u64 {
-        read!("spsr_el2")
-    }
-
-    /// Whether the guest's stage 1 is on.
-    pub fn guest_mmu_is_on(&self) -> bool {
-        read!("sctlr_el1") & 1 != 0
-    }
-
-    /// Traps WFI from now on, or no more.
-    #[inline(always)]
-    pub fn trap_wfi(&mut self, trap: bool) {
-        let hcr = read!("hcr_el2");
-        let wanted = if trap { hcr | HCR_TWI } else { hcr & !HCR_TWI };
-        if wanted != hcr {
-            write!("hcr_el2", wanted);
-        }
-    }
-
-    /// Drops what this PE keeps of the guest's translations and instructions: another vCPU of its VM, which has the same
-    /// VMID, ran here before, and a guest may use one ASID for different things on different PEs.
-    ///
-    /// Source: Arm ARM (DDI 0487), D8.16 "TLB maintenance"; ASIDs are of one PE where TTBR.CnP is 0.
-    #[inline(always)]
-    pub fn forget_translations(&mut self) {
-        instruction!("tlbi vmalle1");
-        instruction!("ic iallu");
-        instruction!("dsb nsh");
-        instruction!("isb");
-    }
-
-    /// Takes a synchronous exception to the guest's EL1.
-    ///
-    /// Source: Arm ARM (DDI 0487), D1.3.1 "Exception entry"; `AArch64.TakeException`.
-    pub fn inject_exception(&mut self, syndrome: u64, address: u64) {
-        let spsr = read!("spsr_el2");
-        let vector = match spsr & 0b1_1111 {
-            0b0_0100 => 0x000,
-            0b0_0101 => 0x200,
-            mode if mode & 0x10 != 0 => 0x600,
-            _ => 0x400,
-        };
-        write!("esr_el1", syndrome);
-        write!("far_el1", address);
-        write!("elr_el1", read!("elr_el2"));
-        write!("spsr_el1", spsr);
-        write!("elr_el2", read!("vbar_el1").wrapping_add(vector));
-        // EL1h, DAIF masked; PAN, UAO and the like follow SCTLR_EL1 where they exist, which A72 has not: kept.
-        write!("spsr_el2", SPSR_EXCEPTION | spsr & SPSR_KEPT);
-    }
-
     /// Restarts the vCPU as at reset.
     pub fn reset(&mut self, start: Start) {
         let vcpu = self.vcpu();
@@ -337,21 +208,8 @@ impl<K: Kernel> Loaded<K> {
         vcpu.x[0] = start.x0;
         vcpu.context.load(false);
     }
-
-    /// Whether the virtual timer of the loaded vCPU fires now: CNTV_CTL_EL0 ENABLE and ISTATUS, not IMASK.
-    #[inline(always)]
-    pub fn timer_is_due(&self) -> bool {
-        read!("cntv_ctl_el0") & 7 == 5
-    }
 }
 
-/// EL1h with DAIF masked.
-const SPSR_EXCEPTION: u64 = 0x3c5;
-/// Flags NZCV, and PAN, UAO, DIT, TCO where the PE has them.
-const SPSR_KEPT: u64 = 0xf << 28 | 1 << 22 | 1 << 23 | 1 << 24 | 1 << 25;
-
-/// HCR_EL2.TWI.
-const HCR_TWI: u64 = 1 << 13;
 /// HCR_EL2: VM, SWIO, PTW, FMO, IMO, AMO, FB, BSU inner, DC off, TWI off, TWE off, TID3, TSC, TIDCP, TACR, TSW, TTLB off,
 /// RW, TLOR, TERR. API, APK, ATA, EnSCXT stay 0: trapped.
 const HCR: u64 = 1
@@ -391,31 +249,4 @@ pub unsafe fn enter<K: Kernel>(
 /// What the vectors restore from.
 pub(crate) fn frame<K: Kernel>(vcpu: Loaded<K>) -> *mut Vcpu<K> {
     vcpu.0.as_ptr()
-}
-
-/// A kernel without state, to compute offsets with.
-struct Layout;
-
-impl Kernel for Layout {
-    type Host = ();
-    type Pe = ();
-    type Vcpu = ();
-    fn boot(_: crate::boot::Machine) {}
-    fn start_pe(_: &'static (), _: specs::PeId) {}
-    fn start(_: &'static (), _: &mut Pe<Self>) {}
-    fn wait(_: &mut Pe<Self>) -> Loaded<Self> {
-        unreachable!("computes offsets only")
-    }
-    fn synchronous(_: &mut Pe<Self>, vcpu: Loaded<Self>, _: u64) -> Loaded<Self> {
-        vcpu
-    }
-    fn interrupt(_: &mut Pe<Self>, vcpu: Loaded<Self>) -> Loaded<Self> {
-        vcpu
-    }
-    fn system_error(_: &mut Pe<Self>, vcpu: Loaded<Self>, _: u64) -> Loaded<Self> {
-        vcpu
-    }
-    fn fatal(_: &vectors::FatalFrame, _: u64, _: u64, _: u64) -> ! {
-        unreachable!("computes offsets only")
-    }
 }

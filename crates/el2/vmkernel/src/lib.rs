@@ -47,7 +47,7 @@ pub mod vm;
 pub mod world;
 
 use el2::boot::Machine;
-use el2::vcpu::Kernel;
+use el2::kernel::Kernel;
 use el2::vectors::FatalFrame;
 use host::Host;
 use specs::PeId;

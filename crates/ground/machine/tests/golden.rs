@@ -16,6 +16,16 @@ use std::path::Path;
 const KERNEL: BootSpec =
     BootSpec::Kernel { text_offset: 0, image_bytes: 0x1f0_0000, initrd_bytes: 0x123_4567 };
 
+const ONE_VCPU: MachineSpec = MachineSpec {
+    gic: GicVersion::V3,
+    vcpus: 1,
+    ram_bytes: 1 << 30,
+    boot: KERNEL,
+    disks: 0,
+    nics: 0,
+    world: false,
+};
+
 fn tree(spec: &MachineSpec, chosen: &Chosen<'_>) -> Vec<u8> {
     spec.plan().unwrap().build_device_tree(chosen).unwrap()
 }
@@ -115,16 +125,7 @@ fn the_largest_machine_fits_the_place() {
 
 #[test]
 fn a_command_line_that_linux_cannot_read_is_refused() {
-    let spec = MachineSpec {
-        gic: GicVersion::V3,
-        vcpus: 1,
-        ram_bytes: 1 << 30,
-        boot: KERNEL,
-        disks: 0,
-        nics: 0,
-        world: false,
-    };
-    let plan = spec.plan().unwrap();
+    let plan = ONE_VCPU.plan().unwrap();
     for bad in ["a\0b", &"x".repeat(2048)] {
         let chosen = Chosen { bootargs: Some(bad), ..Chosen::default() };
         assert_eq!(plan.build_device_tree(&chosen), Err(TreeError::Bootargs));
@@ -133,16 +134,7 @@ fn a_command_line_that_linux_cannot_read_is_refused() {
 
 #[test]
 fn a_command_line_arrives_unchanged() {
-    let spec = MachineSpec {
-        gic: GicVersion::V3,
-        vcpus: 1,
-        ram_bytes: 1 << 30,
-        boot: KERNEL,
-        disks: 0,
-        nics: 0,
-        world: false,
-    };
-    let bytes = tree(&spec, &Chosen { bootargs: Some("a=\"b c\" ü"), ..Chosen::default() });
+    let bytes = tree(&ONE_VCPU, &Chosen { bootargs: Some("a=\"b c\" ü"), ..Chosen::default() });
     let chosen = Fdt::new(&bytes).unwrap().find_node("/chosen").unwrap();
     assert_eq!(chosen.property("bootargs").unwrap().value(), "a=\"b c\" ü\0".as_bytes());
 }

@@ -12,8 +12,8 @@ mod storage;
 
 use core::fmt::Write;
 use el2::boot::Machine;
+use el2::kernel::Kernel;
 use el2::screen::Screen;
-use el2::vcpu::Kernel;
 use el2::vectors::FatalFrame;
 use specs::PeId;
 
