@@ -90,14 +90,3 @@ fn a_hostile_guest_disturbs_nobody() -> Result<()> {
     }
     Ok(())
 }
-
-#[test]
-fn a_panic_shows_where_it_was() -> Result<()> {
-    let mut scene = on(Board::VirtGicv3, "panic").test_guest("t", 1, "hello")?;
-    scene.config.append.push_str(" bramble.panic");
-    let mut machine = scene.start()?;
-    machine.expect("*** bramble: panic on PE 0 ***", BOOT)?;
-    machine.expect("vmkernel::start::start_host", BOOT)?;
-    machine.expect("last exits on this PE:", BOOT)?;
-    Ok(())
-}

@@ -246,6 +246,7 @@ fn the_self_test_of_a_pi() -> Result<()> {
         "[ -- ] network ",
         "[ -- ] RNG200       not in the device tree",
         "[ ok ] generator    has its seed",
+        "[ ok ] EL2 memory ",
         "[ ok ] PEs          4 of 4 up",
         "RESULT WORKS, with something to look at",
     ] {
@@ -408,6 +409,7 @@ fn the_self_test_by_key_on_virt() -> Result<()> {
         "[ ok ] virtio-net   link up",
         "[ ok ]   DHCP       10.0.2.",
         "[ ok ] generator    has its seed",
+        "[ ok ] EL2 memory ",
         "[ ok ] PEs          4 of 4 up",
     ] {
         ensure!(page.contains(line), "the page lacks {line:?}:\n{page}");

@@ -3,38 +3,26 @@
 //! Called by `vmkernel` at boot with the MMU off: no heap, no atomics, fixed capacities.
 //! Source: Devicetree Specification 0.4; Linux's bindings `arm/cpus.yaml`, `interrupt-controller/arm,gic*.yaml`.
 
+mod ranges;
+#[cfg(test)]
+mod tests;
 mod wiring;
 
 use core::fmt;
+use core::ops::Range;
 use dtoolkit::fdt::{Fdt, FdtNode};
 use dtoolkit::{Node, Property};
 use heapless::{String, Vec};
+pub use ranges::{PaRange, Ranges};
 use specs::Pa;
 pub use wiring::{EthernetNode, LedNode, Wiring};
 
 /// PEs that a board may have.
 pub const MAX_PES: usize = 128;
 const MAX_RANGES: usize = 16;
+/// Reservations that a tree may have.
+const MAX_RESERVED: usize = 48;
 const MAX_DEPTH: usize = 8;
-
-/// Ranges of RAM.
-pub type Ranges = Vec<PaRange, 40>;
-
-/// A range of physical addresses.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct PaRange {
-    /// First byte.
-    pub start: Pa,
-    /// Length.
-    pub bytes: u64,
-}
-
-impl PaRange {
-    /// First address past the range.
-    pub const fn end(self) -> Pa {
-        Pa(self.start.0.saturating_add(self.bytes))
-    }
-}
 
 /// How a PE is started.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -132,7 +120,9 @@ pub struct Board {
     /// RAM.
     pub memory: Vec<PaRange, MAX_RANGES>,
     /// What of it is spoken for: memory reservations and `/reserved-memory`.
-    pub reserved: Vec<PaRange, MAX_RANGES>,
+    pub reserved: Vec<PaRange, MAX_RESERVED>,
+    /// What of that may not even be mapped: the firmware's own, `no-map`.
+    pub unmapped: Vec<PaRange, MAX_RESERVED>,
     /// PEs, the boot PE among them.
     pub pes: Vec<PeNode, MAX_PES>,
     /// The GIC, if one is known.
@@ -145,8 +135,8 @@ pub struct Board {
     pub initrd: Option<PaRange>,
     /// `/chosen/bootargs`.
     pub boot_arguments: String<256>,
-    /// `/chosen/rng-seed`.
-    pub seed: Vec<u8, 64>,
+    /// Where in the tree `/chosen/rng-seed` lies: its bytes are not copied, so that they can be erased.
+    pub seed: Option<Range<usize>>,
     /// What hangs on what.
     pub wiring: Wiring,
     /// Devices that have a driver, in the order of the tree.
@@ -162,6 +152,8 @@ pub enum BoardError {
     NoMemory,
     /// No PE in `/cpus`.
     NoPe,
+    /// More reserved memory than is kept track of: some of it would be taken for free.
+    TooManyReservations,
 }
 
 impl fmt::Display for BoardError {
@@ -172,6 +164,7 @@ impl fmt::Display for BoardError {
             }
             Self::NoMemory => "the device tree names no memory: it needs a /memory node with reg",
             Self::NoPe => "the device tree names no PE: it needs /cpus with cpu nodes",
+            Self::TooManyReservations => "the device tree reserves more than 48 ranges of memory",
         })
     }
 }
@@ -193,12 +186,13 @@ impl Board {
         }
         for reservation in tree.memory_reservations() {
             let range = PaRange { start: Pa(reservation.address()), bytes: reservation.size() };
-            let _ = self.reserved.push(range);
+            self.reserved.push(range).map_err(|_| BoardError::TooManyReservations)?;
         }
         let stdout = stdout_path(root);
         let console = stdout.as_deref().unwrap_or("");
+        self.read_reserved_memory(root)?;
         self.walk(root, Bus::root(root), "", console, 0);
-        self.read_chosen(root);
+        self.read_chosen(root, blob);
         self.wiring = Wiring::read(root);
         if self.memory.is_empty() {
             return Err(BoardError::NoMemory);
@@ -214,7 +208,7 @@ impl Board {
             return;
         }
         for child in node.children() {
-            if text(child, "status").is_some_and(|status| status != "okay" && status != "ok") {
+            if !is_okay(child) {
                 continue;
             }
             let mut child_path: String<128> = String::new();
@@ -238,11 +232,6 @@ impl Board {
             }
             Some("cpu") => self.take_pe(node, bus),
             _ => {}
-        }
-        if path.starts_with("/reserved-memory/")
-            && let Some(range) = bus.reg(node, 0)
-        {
-            let _ = self.reserved.push(range);
         }
         for compatible in strings(node, "compatible") {
             self.take_compatible(node, bus, compatible, path == console);
@@ -298,14 +287,31 @@ impl Board {
         let _ = self.pes.push(PeNode { mpidr, start });
     }
 
-    fn read_chosen(&mut self, root: FdtNode<'_>) {
+    /// Devicetree Specification 0.4, 3.5 "/reserved-memory Node and Subnodes".
+    fn read_reserved_memory(&mut self, root: FdtNode<'_>) -> Result<(), BoardError> {
+        let Some(parent) = root.child("reserved-memory") else { return Ok(()) };
+        let bus = Bus::root(root).below(parent);
+        for node in parent.children().filter(|node| is_okay(*node)) {
+            for index in 0..MAX_RANGES {
+                let Some(range) = bus.reg(node, index) else { break };
+                self.reserved.push(range).map_err(|_| BoardError::TooManyReservations)?;
+                if node.property("no-map").is_some() {
+                    self.unmapped.push(range).map_err(|_| BoardError::TooManyReservations)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn read_chosen(&mut self, root: FdtNode<'_>, blob: &[u8]) {
         let Some(chosen) = root.child("chosen") else { return };
         if let Some(arguments) = text(chosen, "bootargs") {
             let _ = self.boot_arguments.push_str(arguments);
         }
         if let Some(seed) = chosen.property("rng-seed") {
             let bytes = seed.value();
-            let _ = self.seed.extend_from_slice(bytes.get(..bytes.len().min(64)).unwrap_or(&[]));
+            let start = (bytes.as_ptr() as usize).wrapping_sub(blob.as_ptr() as usize);
+            self.seed = Some(start..start.wrapping_add(bytes.len()));
         }
         if let (Some(start), Some(end)) =
             (number(chosen, "linux,initrd-start"), number(chosen, "linux,initrd-end"))
@@ -394,6 +400,10 @@ impl Bus {
     }
 }
 
+fn is_okay(node: FdtNode<'_>) -> bool {
+    text(node, "status").is_none_or(|status| status == "okay" || status == "ok")
+}
+
 fn own_cells(node: FdtNode<'_>) -> (usize, usize) {
     let count = |name, default| {
         cells(node, name, 0, 1).map_or(default, |n| usize::try_from(n.min(4)).unwrap_or(default))
@@ -449,66 +459,4 @@ fn stdout_path(root: FdtNode<'_>) -> Option<String<128>> {
     let name = stdout.split(':').next()?;
     let path = if name.starts_with('/') { name } else { text(root.child("aliases")?, name)? };
     String::try_from(path).ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(name: &str) -> std::vec::Vec<u8> {
-        let path = std::format!("{}/device-trees/{name}", env!("CARGO_MANIFEST_DIR"));
-        std::fs::read(path).expect("a device tree of the tests")
-    }
-
-    #[test]
-    fn the_pi_4_is_read_through_its_bus_windows() {
-        let board = Board::from_device_tree(&read("pi4-like.dtb")).unwrap();
-        assert_eq!(board.pes.len(), 4);
-        assert_eq!(board.pes[2].start, Some(StartMethod::SpinTable(Pa(0xe8))));
-        let Some(GicNode::V2 { gicd, gicv, .. }) = board.gic else { panic!("GIC {:?}", board.gic) };
-        assert_eq!((gicd.start, gicv.start), (Pa(0xff84_1000), Pa(0xff84_6000)));
-        let uart = board.uart.unwrap();
-        assert_eq!(
-            (uart.kind, uart.registers.start, uart.intid),
-            (UartKind::MiniUart, Pa(0xfe21_5040), Some(125))
-        );
-        let emmc2 = board.devices.iter().find(|device| device.compatible == "brcm,bcm2711-emmc2").unwrap();
-        assert_eq!((emmc2.registers.start, emmc2.intid), (Pa(0xfe34_0000), Some(158)));
-        assert_eq!(emmc2.dma, DmaWindow { offset: 0xc000_0000, limit: Pa(0x4000_0000) });
-        let serial = board.devices.iter().find(|device| device.compatible == "arm,pl011").unwrap();
-        assert_eq!(serial.dma, DmaWindow::ALL);
-        assert!(!board.psci_by_smc);
-        let genet = board.devices.iter().find(|device| device.compatible == "brcm,bcm2711-genet-v5").unwrap();
-        assert_eq!((genet.registers.start, genet.intid), (Pa(0xfd58_0000), Some(189)));
-        let ethernet = EthernetNode { mac: Some([0xdc, 0xa6, 0x32, 1, 2, 3]), phy_address: Some(1) };
-        let act_led = Some(LedNode { line: 42, active_low: false });
-        assert_eq!(board.wiring, Wiring { act_led, ethernet });
-    }
-
-    #[test]
-    fn virt_with_gicv3_is_read() {
-        let board = Board::from_device_tree(&read("virt-gicv3.dtb")).unwrap();
-        assert_eq!(board.memory[..], [PaRange { start: Pa(0x4000_0000), bytes: 0x4000_0000 }]);
-        assert_eq!(board.pes[1], PeNode { mpidr: 1, start: Some(StartMethod::Psci) });
-        let gicd = PaRange { start: Pa(0x0800_0000), bytes: 0x1_0000 };
-        let gicr = PaRange { start: Pa(0x080a_0000), bytes: 0xf6_0000 };
-        assert_eq!(board.gic, Some(GicNode::V3 { gicd, gicr: [Some(gicr), None] }));
-        assert_eq!(board.uart.unwrap().intid, Some(33));
-        assert!(board.psci_by_smc);
-        assert_eq!(board.seed.len(), 32);
-        let virtio = board.devices.iter().filter(|device| device.compatible == "virtio,mmio").count();
-        assert_eq!(virtio, 32);
-    }
-
-    #[test]
-    fn damaged_trees_are_refused_or_read_but_never_panic() {
-        let good = read("virt-gicv3.dtb");
-        assert_eq!(Board::from_device_tree(&[]).unwrap_err(), BoardError::NoDeviceTree);
-        assert_eq!(Board::from_device_tree(&good[..40]).unwrap_err(), BoardError::NoDeviceTree);
-        for at in (0..good.len()).step_by(7) {
-            let mut bad = good.clone();
-            bad[at] ^= 0xff;
-            let _ = Board::from_device_tree(&bad);
-        }
-    }
 }

@@ -4,8 +4,8 @@
 //! the heap, a lock or an atomic: exclusives need cacheable memory.
 
 use crate::kernel::Kernel;
-use crate::mmu::{self, Kind, Tables};
-use crate::{cache, memory, pe};
+use crate::stage1::{self, Kind, Source, Tables};
+use crate::{cache, memory, mmu, pe};
 use alloc::boxed::Box;
 use core::arch::global_asm;
 use drivers::board::{Board, BoardError, PaRange};
@@ -31,7 +31,14 @@ bramble_head:
 bramble_start:
     msr daifset, #0xf
     mov x19, x0
-    adrp x2, __bss_start
+    // EL2 without VHE (HCR_EL2.E2H = 0): its registers have other layouts with it. EL1 is AArch64 (RW).
+    mrs x2, CurrentEL
+    cmp x2, #8
+    b.ne 0f
+    mov x2, #0x80000000
+    msr hcr_el2, x2
+    isb
+0:  adrp x2, __bss_start
     add x2, x2, :lo12:__bss_start
     adrp x3, __bss_end
     add x3, x3, :lo12:__bss_end
@@ -88,6 +95,9 @@ bramble_secondary:
     mrs x2, CurrentEL
     cmp x2, #8
     b.ne 7f
+    mov x2, #0x80000000
+    msr hcr_el2, x2
+    isb
     ldp x2, x3, [x1, #8]
     ldp x4, x5, [x1, #24]
     msr ttbr0_el2, x2
@@ -121,6 +131,8 @@ unsafe extern "C" {
     static __symbols_start: u8;
     static __symbols_end: u8;
     static __image_end: u8;
+    static __boot_stack: u8;
+    static __stack_top: u8;
 }
 
 /// What the boot PE hands to the kernel.
@@ -175,16 +187,17 @@ pub unsafe fn boot<K: Kernel>(device_tree: *const u8, world: &'static [u8]) -> !
             BoardError::NoDeviceTree => "x0 holds no valid device tree: on raspi4b give -dtb FILE",
             BoardError::NoMemory => "the device tree names no memory",
             BoardError::NoPe => "the device tree names no PE",
+            BoardError::TooManyReservations => "the device tree reserves more than 48 ranges of memory",
         });
     }
     let image = image_range();
     let tree = PaRange { start: Pa(device_tree as u64), bytes: blob.len() as u64 };
-    let mut free = free_ranges(&board, image, tree);
+    let mut free = board.free(&[image, tree]);
     // The highest first, so that the heap begins with the lowest: devices of a Pi reach the first 1 GiB only.
     free.sort_unstable_by_key(|range| core::cmp::Reverse(range.start));
-    let mut tables = Tables::new();
+    let mut tables = Tables::new(Source::Image(0));
     map_image(&mut tables);
-    for ram in &board.memory {
+    for ram in &board.mappable() {
         tables.map_same(*ram, Kind::Data);
     }
     // SAFETY: image and RAM are mapped, the boot stack with the image's data.
@@ -195,10 +208,39 @@ pub unsafe fn boot<K: Kernel>(device_tree: *const u8, world: &'static [u8]) -> !
     }
     let board: &'static Board = Box::leak(Box::new(board));
     BOARD.call_once(|| board);
+    let begin = Box::new(Begin { board, tree, entered_at, world });
+    // SAFETY: the stack was mapped here, and nothing uses it.
+    unsafe { pe::on_stack(mmu::map_stacks(0), begin_on::<K>, Box::into_raw(begin) as usize) }
+}
+
+/// What goes from the boot stack to the boot PE's own.
+struct Begin {
+    board: &'static Board,
+    tree: PaRange,
+    entered_at: u64,
+    world: &'static [u8],
+}
+
+/// The way to the kernel, on the boot PE's own stack, which has a guard below it.
+extern "C" fn begin_on<K: Kernel>(begin: usize) -> ! {
+    // SAFETY: the address that `boot` made from a box.
+    let Begin { board, tree, entered_at, world } = *unsafe { Box::from_raw(begin as *mut Begin) };
+    wipe_boot_stack();
     let archive = board.initrd.filter(|archive| holds(board, *archive));
-    let machine = Machine { board, archive, entered_at, image_bytes: image.bytes, world };
-    let host: &'static K::Host = Box::leak(Box::new(K::boot(machine)));
+    let machine = Machine { board, archive, entered_at, image_bytes: image_range().bytes, world };
+    // SAFETY: `board.free` kept the tree's memory back, and it was read as a tree of this size.
+    let blob = unsafe { core::slice::from_raw_parts_mut(tree.start.0 as *mut u8, tree.bytes as usize) };
+    let host: &'static K::Host = Box::leak(Box::new(K::boot(machine, board.seed_in(blob))));
+    board.erase_seed(blob);
+    cache::clean_and_invalidate_to_poc(tree.start.0 as usize, tree.bytes as usize);
     pe::run_boot_pe::<K>(host, &board.pes, board.psci_by_smc)
+}
+
+/// The boot stack is left for good.
+fn wipe_boot_stack() {
+    let (start, end) = (&raw const __boot_stack, &raw const __stack_top);
+    // SAFETY: the link script keeps the stack between the two; this runs on another one.
+    unsafe { core::ptr::write_bytes(start.cast_mut(), 0, end as usize - start as usize) };
 }
 
 /// Whether a range lies in RAM.
@@ -234,33 +276,6 @@ fn map_image(tables: &mut Tables) {
     tables.map_same(range(&raw const bramble_head, &raw const __text_end), Kind::Code);
     tables.map_same(range(&raw const __text_end, &raw const __data_start), Kind::Constant);
     tables.map_same(range(&raw const __data_start, &raw const __image_end), Kind::Data);
-}
-
-type Ranges = drivers::board::Ranges;
-
-/// RAM minus everything that is spoken for.
-fn free_ranges(board: &Board, image: PaRange, tree: PaRange) -> Ranges {
-    let mut free = Ranges::new();
-    for ram in &board.memory {
-        let _ = free.push(*ram);
-    }
-    let first_page = PaRange { start: Pa(0), bytes: 4096 };
-    let taken = board.reserved.iter().copied().chain([image, tree, first_page]).chain(board.initrd);
-    for hole in taken {
-        let start = hole.start.0 & !4095;
-        let end = hole.end().0.next_multiple_of(4096);
-        let mut rest = Ranges::new();
-        for range in &free {
-            let (from, to) = (range.start.0, range.end().0);
-            for (a, b) in [(from, to.min(start)), (from.max(end), to)] {
-                if a < b {
-                    let _ = rest.push(PaRange { start: Pa(a), bytes: b - a });
-                }
-            }
-        }
-        free = rest;
-    }
-    free
 }
 
 /// Says why the machine can't be taken over, on the consoles that boards of the known kinds have, and stops.
@@ -336,7 +351,7 @@ pub fn code_range() -> (u64, u64) {
 pub fn stack_words(at: u64) -> Option<[u64; 2]> {
     let image = image_range();
     let in_image = at >= image.start.0 && at.saturating_add(16) <= image.end().0;
-    if !at.is_multiple_of(8) || !(in_image || (mmu::is_stack(at) && mmu::is_stack(at + 8))) {
+    if !at.is_multiple_of(8) || !(in_image || (stage1::is_stack(at) && stage1::is_stack(at + 8))) {
         return None;
     }
     // SAFETY: both words lie in mapped memory of EL2's own: the image, or a stack.

@@ -1,14 +1,31 @@
 //! Guards: the EL1 context of a vCPU: system registers, timer, FP/SIMD. Moved at a switch, never at an exit.
 //!
-//! Erratum 1319367 / 1165522: while the stage-1 and stage-2 registers are mixed, EPD0 and EPD1 of TCR_EL1 keep the PE
-//! from walking (docs/errata.md).
+//! Erratum 1319367 / 1165522: while the stage-1 and stage-2 registers are mixed, [`walks`] keeps the PE from walking.
 //! Source: Arm ARM (DDI 0487), D19 "AArch64 System Register Descriptions".
 
 use crate::regs::{instruction, read, write};
+use crate::walks::{self, Gate};
 use core::arch::global_asm;
 
-/// EPD0 and EPD1: no stage-1 walks at EL1&0.
-pub(crate) const NO_WALKS: u64 = 1 << 7 | 1 << 23;
+/// This PE's registers.
+pub(crate) struct Here;
+
+impl Gate for Here {
+    #[inline(always)]
+    fn set_tcr(&mut self, value: u64) {
+        write!("tcr_el1", value);
+    }
+
+    #[inline(always)]
+    fn set_sctlr(&mut self, value: u64) {
+        write!("sctlr_el1", value);
+    }
+
+    #[inline(always)]
+    fn synchronize(&mut self) {
+        instruction!("isb");
+    }
+}
 
 /// The same pointer, in a register of its own: a pair of registers moves by one instruction only within 504 bytes of one,
 /// and the context is further from the start of its vCPU.
@@ -21,11 +38,12 @@ fn near<T>(mut at: *mut T) -> *mut T {
 }
 
 macro_rules! context {
-    ($([$first:ident $first_register:literal, $second:ident $second_register:literal])* $last:ident $last_register:literal) => {
-        /// System registers that a guest owns, apart from TCR_EL1. In pairs: two of them move by one load or store.
+    ($([$first:ident $first_register:literal, $second:ident $second_register:literal])*) => {
+        /// System registers that a guest owns, apart from TCR_EL1 and SCTLR_EL1. In pairs: two of them move by one load or
+        /// store.
         #[derive(Clone, Debug, Default)]
         #[repr(C)]
-        struct Registers { $($first: u64, $second: u64,)* $last: u64 }
+        struct Registers { $($first: u64, $second: u64,)* }
 
         impl Registers {
             #[inline(always)]
@@ -33,7 +51,6 @@ macro_rules! context {
                 // SAFETY: the pointer is `self`.
                 let near = unsafe { &mut *near(core::ptr::from_mut(self)) };
                 $((near.$first, near.$second) = (read!($first_register), read!($second_register));)*
-                near.$last = read!($last_register);
             }
 
             #[inline(always)]
@@ -45,27 +62,24 @@ macro_rules! context {
                     write!($first_register, first);
                     write!($second_register, second);
                 })*
-                write!($last_register, near.$last);
             }
         }
     };
 }
 
 context! {
-    [sctlr "sctlr_el1", ttbr0 "ttbr0_el1"]
-    [ttbr1 "ttbr1_el1", mair "mair_el1"]
-    [amair "amair_el1", vbar "vbar_el1"]
-    [cpacr "cpacr_el1", esr "esr_el1"]
-    [far "far_el1", afsr0 "afsr0_el1"]
-    [afsr1 "afsr1_el1", contextidr "contextidr_el1"]
-    [tpidr_el0 "tpidr_el0", tpidrro_el0 "tpidrro_el0"]
-    [tpidr_el1 "tpidr_el1", sp_el0 "sp_el0"]
-    [sp_el1 "sp_el1", elr_el1 "elr_el1"]
-    [spsr_el1 "spsr_el1", par "par_el1"]
-    [cntkctl "cntkctl_el1", csselr "csselr_el1"]
+    [ttbr0 "ttbr0_el1", ttbr1 "ttbr1_el1"]
+    [mair "mair_el1", amair "amair_el1"]
+    [vbar "vbar_el1", cpacr "cpacr_el1"]
+    [esr "esr_el1", far "far_el1"]
+    [afsr0 "afsr0_el1", afsr1 "afsr1_el1"]
+    [contextidr "contextidr_el1", tpidr_el0 "tpidr_el0"]
+    [tpidrro_el0 "tpidrro_el0", tpidr_el1 "tpidr_el1"]
+    [sp_el0 "sp_el0", sp_el1 "sp_el1"]
+    [elr_el1 "elr_el1", spsr_el1 "spsr_el1"]
+    [par "par_el1", cntkctl "cntkctl_el1"]
+    [csselr "csselr_el1", cntv_cval "cntv_cval_el0"]
     [elr_el2 "elr_el2", spsr_el2 "spsr_el2"]
-    [vmpidr "vmpidr_el2", cntvoff "cntvoff_el2"]
-    cntv_cval "cntv_cval_el0"
 }
 
 /// SCTLR_EL1 at reset: RES1 bits of Armv8.0, MMU and caches off.
@@ -82,22 +96,26 @@ pub(crate) struct Context {
     fpsr: u64,
     registers: Registers,
     tcr: u64,
+    sctlr: u64,
     cntv_ctl: u64,
-    vttbr: u64,
     hcr: u64,
+    /// What no guest can change: written at a switch, never read back.
+    fixed: Fixed,
+}
+
+#[derive(Clone, Debug)]
+#[repr(C)]
+struct Fixed {
+    vttbr: u64,
+    vmpidr: u64,
+    cntvoff: u64,
 }
 
 impl Context {
     pub(crate) fn new(entry: u64, vmpidr: u64, vttbr: u64, hcr: u64, counter_offset: u64) -> Self {
-        let registers = Registers {
-            sctlr: SCTLR_RESET,
-            elr_el2: entry,
-            spsr_el2: SPSR_RESET,
-            vmpidr,
-            cntvoff: counter_offset,
-            ..Registers::default()
-        };
-        Self { fp: [0; 32], fpcr: 0, fpsr: 0, registers, tcr: 0, cntv_ctl: 0, vttbr, hcr }
+        let registers = Registers { elr_el2: entry, spsr_el2: SPSR_RESET, ..Registers::default() };
+        let fixed = Fixed { vttbr, vmpidr, cntvoff: counter_offset };
+        Self { fp: [0; 32], fpcr: 0, fpsr: 0, registers, tcr: 0, sctlr: SCTLR_RESET, cntv_ctl: 0, hcr, fixed }
     }
 
     /// Where the guest was: PC and PSTATE.
@@ -107,14 +125,14 @@ impl Context {
 
     /// The virtual timer's compare value as a value of the physical counter, if it is enabled and not masked.
     pub(crate) fn timer_deadline(&self) -> Option<u64> {
-        (self.cntv_ctl & 3 == 1).then(|| self.registers.cntv_cval.wrapping_add(self.registers.cntvoff))
+        (self.cntv_ctl & 3 == 1).then(|| self.registers.cntv_cval.wrapping_add(self.fixed.cntvoff))
     }
 
     #[inline(always)]
     pub(crate) fn save(&mut self) {
         self.cntv_ctl = read!("cntv_ctl_el0");
         write!("cntv_ctl_el0", 0);
-        self.tcr = read!("tcr_el1");
+        (self.tcr, self.sctlr) = (read!("tcr_el1"), read!("sctlr_el1"));
         self.registers.save();
         self.hcr = read!("hcr_el2");
         if read!("cptr_el2") & CPTR_TRAP_FP == 0 {
@@ -127,15 +145,23 @@ impl Context {
 
     #[inline(always)]
     pub(crate) fn load(&self, fp_is_live: bool) {
-        write!("tcr_el1", self.tcr | NO_WALKS);
-        instruction!("isb");
-        write!("vttbr_el2", self.vttbr);
-        write!("hcr_el2", self.hcr);
-        self.registers.load();
-        instruction!("isb");
-        write!("tcr_el1", self.tcr);
+        walks::without(&mut Here, self.tcr, self.sctlr, |_| {
+            let Fixed { vttbr, vmpidr, cntvoff } = self.fixed;
+            write!("vttbr_el2", vttbr);
+            write!("vmpidr_el2", vmpidr);
+            write!("cntvoff_el2", cntvoff);
+            write!("hcr_el2", self.hcr);
+            self.registers.load();
+        });
         write!("cntv_ctl_el0", self.cntv_ctl);
         write!("cptr_el2", if fp_is_live { CPTR } else { CPTR | CPTR_TRAP_FP });
+    }
+
+    /// Leaves no guest in the hardware: what stage 2 there was may go.
+    pub(crate) fn leave_empty() {
+        walks::close(&mut Here, 0, SCTLR_RESET);
+        write!("vttbr_el2", 0);
+        instruction!("isb");
     }
 
     #[inline(never)]

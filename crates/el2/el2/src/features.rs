@@ -29,12 +29,22 @@ pub fn midr() -> u64 {
     read!("midr_el1")
 }
 
-/// A random number of the PE's own, where it has FEAT_RNG.
+/// A random number of the PE's own, where it has FEAT_RNG and its generator gives one in time.
+///
+/// Source: Arm ARM (DDI 0487), D24.2 RNDR: with the flags at 0b0100 (Z) there is none, and the value is zero.
 pub fn random() -> Option<u64> {
     if read!("id_aa64isar0_el1") >> 60 & 15 == 0 {
         return None;
     }
-    Some(read!("S3_3_C2_C4_0"))
+    let (value, came): (u64, u64);
+    // SAFETY: an MRS of RNDR, which exists here: it changes the flags and nothing else.
+    unsafe {
+        core::arch::asm!(
+            "mrs {value}, S3_3_C2_C4_0", "cset {came}, ne", value = out(reg) value, came = out(reg) came,
+            options(nomem, nostack)
+        )
+    };
+    (came != 0).then_some(value)
 }
 
 /// Whether each exit clears the branch history, since this PE needs it.

@@ -13,8 +13,8 @@ pub trait Kernel: Sized + 'static {
     /// State of one vCPU.
     type Vcpu: Send + 'static;
 
-    /// Takes the machine over, on the boot PE, before any other PE runs.
-    fn boot(machine: crate::boot::Machine) -> Self::Host;
+    /// Takes the machine over, on the boot PE, before any other PE runs. The seed of the device tree is erased afterwards.
+    fn boot(machine: crate::boot::Machine, seed: &[u8]) -> Self::Host;
     /// Makes the state of a PE, on that PE.
     fn start_pe(host: &'static Self::Host, pe: specs::PeId) -> Self::Pe;
     /// Every PE that came up is up: starts VMs. On the boot PE.
@@ -38,7 +38,7 @@ impl Kernel for Layout {
     type Host = ();
     type Pe = ();
     type Vcpu = ();
-    fn boot(_: crate::boot::Machine) {}
+    fn boot(_: crate::boot::Machine, _: &[u8]) {}
     fn start_pe(_: &'static (), _: specs::PeId) {}
     fn start(_: &'static (), _: &mut Pe<Self>) {}
     fn wait(_: &mut Pe<Self>) -> Loaded<Self> {

@@ -1,32 +1,59 @@
 //! THE unsafe frame of the vmkernel: boot, vectors, registers, tables, caches, GIC and timer hardware, vCPU entry and exit.
 //!
 //! Every module with unsafe starts by naming the resource it guards. What is safe to call here can't harm EL2's memory,
-//! whatever the caller passes.
+//! whatever the caller passes. What needs no hardware is built and tested on a PC, too: `stage1`.
 #![no_std]
 
 extern crate alloc;
+#[cfg(test)]
+extern crate std;
 
+#[cfg(target_os = "none")]
 pub mod boot;
+#[cfg(target_os = "none")]
 pub mod cache;
+#[cfg(target_os = "none")]
 pub mod context;
+#[cfg(target_os = "none")]
 mod copy;
+#[cfg(target_os = "none")]
 pub mod dma;
+#[cfg(target_os = "none")]
 pub mod features;
+#[cfg(target_os = "none")]
 pub mod gic;
+#[cfg(target_os = "none")]
 pub mod heap;
+#[cfg(target_os = "none")]
 pub mod kernel;
+#[cfg(target_os = "none")]
 pub mod memory;
+#[cfg(target_os = "none")]
 mod mmio;
-mod mmu;
+#[cfg(target_os = "none")]
+pub mod mmu;
+#[cfg(target_os = "none")]
 pub mod pe;
+#[cfg(target_os = "none")]
 pub mod ram;
+#[cfg(target_os = "none")]
 pub mod regs;
+#[cfg(target_os = "none")]
 pub mod screen;
+#[cfg(any(test, target_os = "none"))]
+mod stage1;
+#[cfg(target_os = "none")]
 pub mod tables;
+#[cfg(target_os = "none")]
 pub mod timer;
+#[cfg(target_os = "none")]
 pub mod vcpu;
+#[cfg(target_os = "none")]
 pub mod vectors;
+#[cfg(any(test, target_os = "none"))]
+mod walks;
 
+#[cfg(target_os = "none")]
 pub use mmio::DeviceRegisters;
 
 /// Makes an image of a kernel: the symbols that boot code and vectors call. A second argument is the flat file of the

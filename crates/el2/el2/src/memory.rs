@@ -16,7 +16,7 @@ const PREPARED: usize = 8;
 /// Zeroed at a time: about 26,000 instructions, half of what a host task may run.
 const STEP_BYTES: u64 = 512 << 10;
 /// Ranges that may be RAM: board memory minus what is reserved.
-const MAX_RANGES: usize = 48;
+const MAX_RANGES: usize = 80;
 /// Blocks that the heap may take: 256 MiB.
 const MAX_HEAP_BLOCKS: usize = 128;
 
@@ -104,14 +104,16 @@ pub(crate) unsafe fn give(range: PaRange) {
     to_heap(start, first);
     to_heap(last, end);
     let mut inventory = INVENTORY.lock();
+    let count = inventory.guest_count;
+    if count == MAX_RANGES {
+        // What is not listed no device could reach: it stays unused.
+        return;
+    }
+    inventory.guest[count] = (first, last);
+    inventory.guest_count = count + 1;
     // From the top, so that the lowest block is taken first.
     for index in (0..(last - first) / BLOCK_BYTES).rev() {
         inventory.push_free(first + index * BLOCK_BYTES);
-    }
-    let count = inventory.guest_count;
-    if count < MAX_RANGES {
-        inventory.guest[count] = (first, last);
-        inventory.guest_count = count + 1;
     }
 }
 

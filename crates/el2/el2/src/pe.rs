@@ -7,7 +7,7 @@
 use crate::kernel::Kernel;
 use crate::regs::{instruction, isb, mpidr, read, write};
 use crate::vcpu::Loaded;
-use crate::{cache, gic, mmu, vectors};
+use crate::{cache, gic, mmu, stage1, vectors};
 use alloc::boxed::Box;
 use core::sync::atomic::{AtomicU64, Ordering};
 use drivers::board::{PeNode, StartMethod};
@@ -41,12 +41,12 @@ impl<K: Kernel> Pe<K> {
     }
 }
 
-const EMERGENCY_BYTES: usize = 16 * 1024;
+const EARLY_STACK_BYTES: usize = 16 * 1024;
 
 #[repr(C, align(16))]
-struct Stack([u8; EMERGENCY_BYTES]);
+struct Stack([u8; EARLY_STACK_BYTES]);
 
-static mut EARLY_STACK: Stack = Stack([0; EMERGENCY_BYTES]);
+static mut EARLY_STACK: Stack = Stack([0; EARLY_STACK_BYTES]);
 
 /// What TPIDR_EL2 = 0 stands for: the boot PE before it has a `Pe`.
 #[repr(transparent)]
@@ -56,7 +56,7 @@ struct EarlyPe(*const u8);
 unsafe impl Sync for EarlyPe {}
 
 #[unsafe(export_name = "bramble_early_pe")]
-static EARLY: EarlyPe = EarlyPe((&raw const EARLY_STACK).cast::<u8>().wrapping_add(EMERGENCY_BYTES));
+static EARLY: EarlyPe = EarlyPe((&raw const EARLY_STACK).cast::<u8>().wrapping_add(EARLY_STACK_BYTES));
 
 /// Which PE runs this; the boot PE is 0, also before it has a `Pe`.
 #[inline(always)]
@@ -119,9 +119,8 @@ pub fn last_exits() -> [Option<[u64; 2]>; EXITS] {
 
 /// Makes this PE ready to run guests, and its `Pe`.
 #[allow(clippy::mut_from_ref, reason = "what is returned is made here; the host is another thing")]
-fn prepare<K: Kernel>(host: &'static K::Host, id: PeId, stack_top: u64) -> &'static mut Pe<K> {
-    let emergency: &'static Stack = Box::leak(Box::new(Stack([0; EMERGENCY_BYTES])));
-    let emergency_top = core::ptr::from_ref(emergency) as u64 + EMERGENCY_BYTES as u64;
+fn prepare<K: Kernel>(host: &'static K::Host, id: PeId) -> &'static mut Pe<K> {
+    let (stack_top, emergency_top) = (stage1::stack_top(id.0.into()), stage1::emergency_top(id.0.into()));
     // `current()` must know the id before the vmkernel's part is made.
     let head = Box::leak(Box::new(PeHead { emergency_top, id, exits: Exits::default() }));
     write!("tpidr_el2", core::ptr::from_mut(head) as u64);
@@ -139,6 +138,9 @@ fn prepare<K: Kernel>(host: &'static K::Host, id: PeId, stack_top: u64) -> &'sta
 /// Registers of EL2 that do not depend on the guest.
 fn start_registers() {
     write!("vbar_el2", vectors::table());
+    // Also while it waits for its first guest, interrupts are EL2's: one that is not would not end a WFI.
+    crate::vcpu::leave_empty();
+    write!("hcr_el2", crate::vcpu::HCR);
     write!("cptr_el2", crate::context::CPTR);
     write!("hstr_el2", 0);
     // MDCR_EL2: HPMN as at reset; TPM, TPMCR: PMU trapped; TDE off; TDA, TDOSA, TDRA: debug trapped.
@@ -171,26 +173,22 @@ fn start_fine_grained_traps() {
     write!("S3_4_C3_C1_5", 0); // HDFGWTR_EL2
 }
 
-/// The boot PE's last step: runs what the kernel says, forever.
+/// The boot PE's last step, on its own stack: runs what the kernel says, forever.
 pub(crate) fn run_boot_pe<K: Kernel>(host: &'static K::Host, nodes: &[PeNode], psci_by_smc: bool) -> ! {
-    let stack_top = mmu::map_stack(0);
     let own = mpidr();
     let mut next = 1u16;
-    let pe = prepare::<K>(host, PeId(0), stack_top);
+    let pe = prepare::<K>(host, PeId(0));
     for node in nodes.iter().filter(|node| node.mpidr != own) {
         if start_one::<K>(host, node, PeId(next), psci_by_smc) {
             next += 1;
         }
     }
     K::start(host, pe);
-    // SAFETY: `wait_on` does not return; `pe` is handed to it by address.
-    unsafe { on_stack(stack_top, wait_on::<K>, core::ptr::from_mut(pe) as usize) }
+    wait::<K>(pe)
 }
 
-/// Waits for the first vCPU on the PE's own stack.
-extern "C" fn wait_on<K: Kernel>(pe: usize) -> ! {
-    // SAFETY: `pe` is the address that `run_boot_pe` or `secondary` made from the only reference.
-    let pe = unsafe { &mut *(pe as *mut Pe<K>) };
+/// Waits for the first vCPU.
+fn wait<K: Kernel>(pe: &'static mut Pe<K>) -> ! {
     let first: Loaded<K> = K::wait(pe);
     // SAFETY: the frame is of a vCPU loaded on this PE.
     unsafe { bramble_enter_guest(crate::vcpu::frame(first).cast()) }
@@ -205,7 +203,7 @@ unsafe extern "C" {
 ///
 /// # Safety
 /// `top` is the top of a mapped stack that nothing uses.
-unsafe fn on_stack(top: u64, function: extern "C" fn(usize) -> !, argument: usize) -> ! {
+pub(crate) unsafe fn on_stack(top: u64, function: extern "C" fn(usize) -> !, argument: usize) -> ! {
     // SAFETY: the caller's promise; the function never returns, so the old stack is left for good.
     unsafe {
         core::arch::asm!("mov sp, {top}", "mov x29, xzr", "mov x30, xzr", "br {f}", top = in(reg) top,
@@ -244,7 +242,7 @@ fn start_one<K: Kernel>(host: &'static K::Host, node: &PeNode, id: PeId, psci_by
         mair,
         tcr,
         sctlr,
-        mmu::map_stack(u64::from(id.0)),
+        mmu::map_stacks(u64::from(id.0)),
         secondary::<K> as *const () as u64,
         core::ptr::from_ref(host) as u64,
         u64::from(id.0),
@@ -278,10 +276,7 @@ fn start_one<K: Kernel>(host: &'static K::Host, node: &PeNode, id: PeId, psci_by
 extern "C" fn secondary<K: Kernel>(host: *const K::Host, id: u64) -> ! {
     // SAFETY: the mailbox holds the address of the `&'static` host that `start_one` was given.
     let host: &'static K::Host = unsafe { &*host };
-    let stack_top = MAILBOX.0[5].load(Ordering::Relaxed);
-    let pe = prepare::<K>(host, PeId(id as u16), stack_top);
+    let pe = prepare::<K>(host, PeId(id as u16));
     MAILBOX.0[UP].store(1, Ordering::Release);
-    wait_on::<K>(core::ptr::from_mut(pe) as usize)
+    wait::<K>(pe)
 }
-
-pub use crate::mmu::is_stack_guard;

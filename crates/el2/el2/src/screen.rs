@@ -1,7 +1,11 @@
 //! Guards: the console UART at the end of the world: written past every lock, since who holds one may be gone.
 
 use core::fmt;
-use drivers::board::UartKind;
+use core::sync::atomic::{AtomicBool, Ordering};
+use drivers::board::{MAX_PES, UartKind};
+
+/// PEs that show their screen.
+static TAKEN: [AtomicBool; MAX_PES] = [const { AtomicBool::new(false) }; MAX_PES];
 
 /// The console, taken from whoever had it.
 #[derive(Debug)]
@@ -10,8 +14,18 @@ pub struct Screen {
 }
 
 impl Screen {
-    /// Takes the board's console.
+    /// Takes the board's console. Once for each PE: what goes wrong while the screen is shown would be shown for ever.
     pub fn take() -> Self {
+        let mut screen = Self::new();
+        let taken = TAKEN.get(usize::from(crate::pe::current().0));
+        if taken.is_some_and(|taken| taken.swap(true, Ordering::Relaxed)) {
+            let _ = fmt::Write::write_str(&mut screen, "\n*** another defect while this was shown ***\n");
+            halt()
+        }
+        screen
+    }
+
+    fn new() -> Self {
         let board = crate::boot::board();
         Self { uart: board.and_then(|board| board.uart).map(|uart| (uart.kind, uart.registers.start.0)) }
     }

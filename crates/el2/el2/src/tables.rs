@@ -1,6 +1,8 @@
 //! Guards: stage-2 translation tables and the TLBs.
 
+use crate::context::Here;
 use crate::regs::{instruction, read, write};
+use crate::walks::{self, Gate};
 use alloc::alloc::{Layout, alloc_zeroed, dealloc};
 use alloc::collections::BTreeSet;
 use specs::{IpaRange, Pa};
@@ -57,16 +59,12 @@ impl HostTables {
         if before == own {
             return maintenance();
         }
-        // Erratum 1319367: no walk may happen while the guest's stage 1 is beside another's stage 2.
-        let tcr = read!("tcr_el1");
-        write!("tcr_el1", tcr | crate::context::NO_WALKS);
-        instruction!("isb");
-        write!("vttbr_el2", own);
-        instruction!("isb");
-        maintenance();
-        write!("vttbr_el2", before);
-        instruction!("isb");
-        write!("tcr_el1", tcr);
+        walks::without(&mut Here, read!("tcr_el1"), read!("sctlr_el1"), |gate| {
+            write!("vttbr_el2", own);
+            gate.synchronize();
+            maintenance();
+            write!("vttbr_el2", before);
+        });
         instruction!("isb");
     }
 }

@@ -212,7 +212,7 @@ impl<K: Kernel> Loaded<K> {
 
 /// HCR_EL2: VM, SWIO, PTW, FMO, IMO, AMO, FB, BSU inner, DC off, TWI off, TWE off, TID3, TSC, TIDCP, TACR, TSW, TTLB off,
 /// RW, TLOR, TERR. API, APK, ATA, EnSCXT stay 0: trapped.
-const HCR: u64 = 1
+pub(crate) const HCR: u64 = 1
     | 1 << 1
     | 1 << 2
     | 1 << 3
@@ -228,6 +228,12 @@ const HCR: u64 = 1
     | 1 << 31
     | 1 << 35
     | 1 << 36;
+
+/// No vCPU is loaded, and none may be for a while: from now on nothing in the hardware refers to the last one's VM, whose
+/// tables may go.
+pub fn leave_empty() {
+    Context::leave_empty();
+}
 
 /// The vectors' way in: an exit from a guest, with ESR_EL2 or [`crate::pe::INTERRUPT`].
 ///

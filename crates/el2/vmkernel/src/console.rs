@@ -4,9 +4,9 @@
 //! Ctrl-] opens the menu. In merged mode every guest's complete lines go out too, each after `NAME| `.
 //! Lock order: a stream's ring → the line. Nothing here waits for the hardware longer than one character takes.
 
-mod ring;
 mod serial;
 
+use crate::ring::Ring;
 use alloc::collections::VecDeque;
 use alloc::format;
 use alloc::string::String;
@@ -17,7 +17,6 @@ use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use drivers::board::UartNode;
 use ports::ByteSink;
-use ring::Ring;
 use serial::Serial;
 use specs::{Intid, PeId};
 use spin::{Mutex, RwLock};
@@ -174,7 +173,7 @@ impl Console {
         let stream = Arc::new(Stream {
             name: String::from(name),
             number: streams.len(),
-            ring: Mutex::new(Ring::new()),
+            ring: Mutex::new(Ring::default()),
             held: Mutex::new(VecDeque::new()),
             line: self.line.clone(),
         });

@@ -86,3 +86,60 @@ impl BlockBackend for RamDisk {
         None
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ports::GuestMemory;
+    use ports::fake::FakeMemory;
+    use specs::{Ipa, IpaRange};
+
+    /// The image is 4 sectors and a rest at 0x1000 of a guest's memory, which is at 0.
+    fn disk(memory: &FakeMemory, read_only: bool) -> RamDisk {
+        RamDisk::new(memory.resolve(IpaRange::new(Ipa(0x1000), 4 * 512 + 100).unwrap()).ok(), read_only)
+    }
+
+    fn submit(disk: &mut RamDisk, memory: &FakeMemory, op: BlockOp, sector: u64, bytes: u64) -> Submitted {
+        let data = memory.resolve(IpaRange::new(Ipa(0), bytes.max(1)).unwrap()).unwrap();
+        let data = [data];
+        let data = if bytes == 0 { &[][..] } else { &data[..] };
+        disk.submit(&BlockRequest { op, sector: Sector(sector), data, memory, token: ports::Token(1) })
+    }
+
+    #[test]
+    fn whole_sectors_are_read_and_written_and_nothing_beyond() {
+        let memory = FakeMemory::new(Ipa(0), 0x2000);
+        let mut disk = disk(&memory, false);
+        assert_eq!(disk.geometry().sectors, 4);
+        memory.write(Ipa(0), &[7; 1024]).unwrap();
+        let done = submit(&mut disk, &memory, BlockOp::Write, 2, 1024);
+        assert!(matches!(done, Submitted::Done(Ok(()))));
+        let mut image = [0; 2148];
+        memory.read(Ipa(0x1000), &mut image).unwrap();
+        assert!(image[..1024] == [0; 1024] && image[1024..2048] == [7; 1024] && image[2048..] == [0; 100]);
+        for (op, sector, bytes) in [
+            (BlockOp::Write, 3, 1024),
+            (BlockOp::Read, 4, 512),
+            (BlockOp::Read, u64::MAX, 512),
+            (BlockOp::Discard { sectors: 2 }, 3, 0),
+        ] {
+            let done = submit(&mut disk, &memory, op, sector, bytes);
+            assert!(matches!(done, Submitted::Done(Err(BlockError::OutOfRange))), "{op:?} at {sector}");
+        }
+        submit(&mut disk, &memory, BlockOp::WriteZeroes { sectors: 1 }, 2, 0);
+        memory.read(Ipa(0x1000), &mut image).unwrap();
+        assert!(image[1024..1536] == [0; 512] && image[1536..2048] == [7; 512]);
+    }
+
+    #[test]
+    fn a_read_only_image_is_not_written() {
+        let memory = FakeMemory::new(Ipa(0), 0x2000);
+        let mut disk = disk(&memory, true);
+        for op in [BlockOp::Write, BlockOp::Discard { sectors: 1 }, BlockOp::WriteZeroes { sectors: 1 }] {
+            let done = submit(&mut disk, &memory, op, 0, 512);
+            assert!(matches!(done, Submitted::Done(Err(BlockError::ReadOnly))), "{op:?}");
+        }
+        assert!(matches!(submit(&mut disk, &memory, BlockOp::Read, 0, 512), Submitted::Done(Ok(()))));
+        assert_eq!(RamDisk::new(None, false).geometry().sectors, 0);
+    }
+}

@@ -81,3 +81,32 @@ impl Flight {
         &self.counts
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_vm_has_the_exits_of_its_vcpus_and_of_those_that_left() {
+        let (mut told, mut first, mut second) = (Told::default(), Flight::default(), Flight::default());
+        (0..3).for_each(|_| first.count(Reason::Call));
+        second.count(Reason::Wait);
+        told.tell(0, &first);
+        told.tell(1, &second);
+        // What is told again counts once.
+        told.tell(0, &first);
+        assert_eq!(told.sum(), [3, 0, 0, 0, 1, 0, 0]);
+        told.close(0, &first);
+        assert_eq!(told.sum(), [3, 0, 0, 0, 1, 0, 0]);
+        let mut again = Flight::default();
+        again.count(Reason::Other);
+        told.tell(0, &again);
+        assert_eq!(told.sum(), [3, 0, 0, 0, 1, 0, 1]);
+    }
+
+    #[test]
+    fn each_reason_has_its_name() {
+        assert_eq!(NAMES[Reason::Call as usize], "call");
+        assert_eq!(NAMES[Reason::Other as usize], "other");
+    }
+}

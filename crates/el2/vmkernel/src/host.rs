@@ -61,7 +61,7 @@ pub struct Host {
 
 impl Host {
     /// Takes the machine over.
-    pub fn new(machine: Machine) -> Self {
+    pub fn new(machine: Machine, seed: &[u8]) -> Self {
         let board = machine.board;
         let console = Console::new(board.uart, machine.entered_at);
         crate::log!(console, "bramble {} on {}", env!("CARGO_PKG_VERSION"), board.model);
@@ -70,7 +70,7 @@ impl Host {
             el2::screen::halt();
         }
         let random = Random::new();
-        random.absorb(&board.seed, board.seed.len());
+        random.absorb(seed, seed.len());
         for _ in 0..4 {
             if let Some(word) = el2::features::random() {
                 random.absorb(&word.to_le_bytes(), 8);

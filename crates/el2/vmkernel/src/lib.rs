@@ -1,5 +1,7 @@
 //! The vmkernel: VM lifecycle and assembly, exits, scheduling, consoles. No unsafe: the frame below is `el2`.
 //!
+//! What knows nothing of `el2` is built and tested on a PC, too.
+//!
 //! | module | what |
 //! |---|---|
 //! | [`host`] | what all PEs share |
@@ -10,95 +12,78 @@
 //! | [`console`] | the one serial line: host log and guests |
 //! | [`world`], [`supervisor`] | hostd: a VM with a role, and who looks after it |
 //! | [`calls`], [`desk`] | what a world asks for: by HVC, by the call queue |
-//! | [`panic_screen`] | the end |
+//! | [`panic_screen`], [`drill`] | the end, and the end on purpose |
 #![no_std]
 #![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::cast_possible_truncation, reason = "tests"))]
 
 extern crate alloc;
+#[cfg(test)]
+extern crate std;
 
-pub mod alarms;
-pub mod assemble;
-pub mod bus;
-pub mod calls;
-pub mod console;
-pub mod desk;
-pub mod devices;
 pub mod disk;
-pub mod exit;
 pub mod flight;
-pub mod host;
-pub mod host_devices;
-pub mod host_disk;
 pub mod identification;
-pub mod inventory;
-pub mod lists;
-pub mod network;
-pub mod panic_screen;
-pub mod pe;
 pub mod random;
+pub mod ring;
+pub mod symbols;
+
+#[cfg(target_os = "none")]
+pub mod alarms;
+#[cfg(target_os = "none")]
+pub mod assemble;
+#[cfg(target_os = "none")]
+pub mod bus;
+#[cfg(target_os = "none")]
+pub mod calls;
+#[cfg(target_os = "none")]
+pub mod console;
+#[cfg(target_os = "none")]
+pub mod desk;
+#[cfg(target_os = "none")]
+pub mod devices;
+#[cfg(target_os = "none")]
+pub mod drill;
+#[cfg(target_os = "none")]
+pub mod exit;
+#[cfg(target_os = "none")]
+pub mod host;
+#[cfg(target_os = "none")]
+pub mod host_devices;
+#[cfg(target_os = "none")]
+pub mod host_disk;
+#[cfg(target_os = "none")]
+pub mod inventory;
+#[cfg(target_os = "none")]
+mod kernel;
+#[cfg(target_os = "none")]
+pub mod lists;
+#[cfg(target_os = "none")]
+pub mod network;
+#[cfg(target_os = "none")]
+pub mod panic_screen;
+#[cfg(target_os = "none")]
+pub mod pe;
+#[cfg(target_os = "none")]
 pub mod self_test;
+#[cfg(target_os = "none")]
 pub mod services;
+#[cfg(target_os = "none")]
 pub mod signals;
+#[cfg(target_os = "none")]
 pub mod start;
+#[cfg(target_os = "none")]
 pub mod supervisor;
+#[cfg(target_os = "none")]
 pub mod uplink;
+#[cfg(target_os = "none")]
 pub mod vcpu;
+#[cfg(target_os = "none")]
 pub mod vm;
+#[cfg(target_os = "none")]
 pub mod world;
 
-use el2::boot::Machine;
-use el2::kernel::Kernel;
-use el2::vectors::FatalFrame;
-use host::Host;
-use specs::PeId;
-
-/// What `el2` runs.
-#[derive(Debug)]
-pub struct VmKernel;
-
-type Pe = el2::pe::Pe<VmKernel>;
-type Loaded = el2::vcpu::Loaded<VmKernel>;
-type Parked = el2::vcpu::Parked<VmKernel>;
-type Unbound = el2::vcpu::Unbound<VmKernel>;
-
-impl Kernel for VmKernel {
-    type Host = Host;
-    type Pe = pe::PeState;
-    type Vcpu = vcpu::VcpuState;
-
-    fn boot(machine: Machine) -> Host {
-        Host::new(machine)
-    }
-
-    fn start_pe(host: &'static Host, pe: PeId) -> pe::PeState {
-        pe::PeState::new(host, pe)
-    }
-
-    fn start(host: &'static Host, pe: &mut Pe) {
-        start::start_host(host, pe);
-    }
-
-    fn wait(pe: &mut Pe) -> Loaded {
-        let first = pe::next(pe, None);
-        pe.state.host.count_entry();
-        first
-    }
-
-    #[inline(always)]
-    fn synchronous(pe: &mut Pe, vcpu: Loaded, syndrome: u64) -> Loaded {
-        exit::synchronous(pe, vcpu, syndrome)
-    }
-
-    #[inline(always)]
-    fn interrupt(pe: &mut Pe, vcpu: Loaded) -> Loaded {
-        exit::interrupt(pe, vcpu)
-    }
-
-    fn system_error(pe: &mut Pe, vcpu: Loaded, syndrome: u64) -> Loaded {
-        exit::system_error(pe, vcpu, syndrome)
-    }
-
-    fn fatal(frame: &FatalFrame, syndrome: u64, address: u64, elr: u64) -> ! {
-        panic_screen::show_exception(frame, syndrome, address, elr)
-    }
-}
+#[cfg(target_os = "none")]
+pub use kernel::VmKernel;
+#[cfg(target_os = "none")]
+use kernel::{Loaded, Parked, Pe, Unbound};

@@ -1,5 +1,6 @@
 //! The end: what happened, on the console; SOS on the LED; a restart after a while, where the board can.
 
+use crate::symbols::symbol;
 use core::fmt::Write;
 use core::panic::PanicInfo;
 use drivers::board::Board;
@@ -32,8 +33,8 @@ pub fn show_exception(frame: &FatalFrame, syndrome: u64, address: u64, elr: u64)
         "ESR {syndrome:#010x} FAR {address:#018x} ELR {elr:#018x} (image + {:#x})",
         elr.wrapping_sub(base)
     );
-    if el2::pe::is_stack_guard(address) {
-        let _ = writeln!(screen, "the stack of this PE overflowed");
+    if el2::mmu::is_stack_guard(address) {
+        let _ = writeln!(screen, "a stack overflowed: FAR is in the guard page below it");
     }
     for (row, registers) in frame.x.chunks(4).enumerate() {
         let _ = write!(screen, "x{:<2}", row * 4);
@@ -116,29 +117,4 @@ fn show_place(screen: &mut el2::screen::Screen, offset: u64) {
         Some((name, within)) => writeln!(screen, "  image + {offset:#x}  {name} + {within:#x}"),
         None => writeln!(screen, "  image + {offset:#x}"),
     };
-}
-
-/// The function at `offset` of the image, and how far into it.
-///
-/// | bytes | table, little-endian |
-/// |---|---|
-/// | 4 | number of functions n |
-/// | 8 × n | offset in the image, end of its name; by ascending offset |
-/// | rest | the names, one after the other |
-fn symbol(table: &[u8], offset: u64) -> Option<(&str, u64)> {
-    let word = |index: usize| {
-        let at = index.checked_mul(4)?;
-        let bytes = table.get(at..at.checked_add(4)?)?;
-        Some(u32::from_le_bytes(bytes.try_into().ok()?))
-    };
-    let count = usize::try_from(word(0)?).ok()?;
-    let entry =
-        |n: usize| Some((word(n.checked_mul(2)?.checked_add(1)?)?, word(n.checked_mul(2)?.checked_add(2)?)?));
-    let found =
-        (0..count).take_while(|n| entry(*n).is_some_and(|(start, _)| u64::from(start) <= offset)).last()?;
-    let (start, end) = entry(found)?;
-    let from = found.checked_sub(1).and_then(entry).map_or(0, |(_, end)| end);
-    let names = table.get(count.checked_mul(8)?.checked_add(4)?..)?;
-    let name = names.get(usize::try_from(from).ok()?..usize::try_from(end).ok()?)?;
-    Some((str::from_utf8(name).ok()?, offset.checked_sub(u64::from(start))?))
 }

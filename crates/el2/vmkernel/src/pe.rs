@@ -187,6 +187,8 @@ pub fn retire(pe: &mut Pe, mut vcpu: Loaded) -> Loaded {
     vcpu.set_run(RunState::Off);
     let slot = vcpu.home.slot;
     let parked = vcpu.unload();
+    // Its VM may end with it.
+    el2::vcpu::leave_empty();
     pe.state.slots.queue.block();
     pe.state.slots.vacate(slot);
     pe.state.shared.release();
@@ -242,6 +244,9 @@ pub fn next(pe: &mut Pe, current: Option<Loaded>) -> Loaded {
 /// [`next`] where nothing is ready, or more is to be done.
 #[inline(never)]
 fn wait(pe: &mut Pe, mut current: Option<Loaded>) -> Loaded {
+    if current.is_none() {
+        el2::vcpu::leave_empty();
+    }
     loop {
         if pe.state.shared.needs_attention() {
             let what = pe.state.shared.take_attention();

@@ -48,6 +48,8 @@ impl Random {
             // Every bit of the seed is in every bit of the key.
             state.fill(&mut []);
         }
+        // What the first key, which was the seed itself, left on the stack is overwritten by the same steps.
+        state.fill(&mut []);
         state.counted = state.counted.saturating_add(counted);
     }
 
@@ -98,5 +100,44 @@ mod tests {
         let mut again = [0; 8];
         random.fill(&mut again).unwrap();
         assert_ne!(bytes, again);
+    }
+
+    /// Bytes that count for nothing change what is given, and never what is given leave to.
+    #[test]
+    fn each_byte_of_a_seed_matters() {
+        let given = |seed: &[u8], more: &[u8]| {
+            let random = Random::new();
+            random.absorb(seed, 32);
+            random.absorb(more, 0);
+            let mut bytes = [0; 32];
+            random.fill(&mut bytes).unwrap();
+            bytes
+        };
+        let seed = [7; 40];
+        let plain = given(&seed, &[]);
+        assert_eq!(plain, given(&seed, &[]), "the same seed gives the same");
+        assert_ne!(plain, given(&seed, &[1]));
+        for at in 0..seed.len() {
+            let mut other = seed;
+            other[at] ^= 1;
+            assert_ne!(plain, given(&other, &[]), "byte {at}");
+        }
+        let random = Random::new();
+        random.absorb(&seed, 31);
+        random.absorb(&seed, 0);
+        assert!(!random.is_seeded());
+    }
+
+    /// Fast key erasure: the key after a request gives nothing of what was given before.
+    #[test]
+    fn what_is_kept_does_not_tell_what_was_given() {
+        let random = Random::new();
+        random.absorb(&[9; 32], 32);
+        let mut bytes = [0; 64];
+        random.fill(&mut bytes).unwrap();
+        let mut kept = ChaCha20::new(&random.0.lock().key.into(), &[0; 12].into());
+        let mut stream = [0; 4096];
+        kept.apply_keystream(&mut stream);
+        assert!(!stream.windows(8).any(|part| bytes.chunks(8).any(|given| given == part)));
     }
 }

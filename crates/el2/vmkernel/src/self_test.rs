@@ -19,8 +19,9 @@ use drivers::hardware::{Dma, DmaBuffer};
 use drivers::partition::OURS;
 use drivers::selftest::dhcp::{self, DISCOVER_BYTES};
 use drivers::selftest::disk::{BUFFER_BYTES, DiskCheck, DiskVerdict};
-use drivers::selftest::{CardFacts, DiskFacts, Facts, NetworkFacts, PeFacts, report};
+use drivers::selftest::{CardFacts, DiskFacts, Facts, MemoryFacts, NetworkFacts, PeFacts, report};
 use el2::dma::HostBuffer;
+use el2::mmu::{Protection, ProtectionCheck};
 use el2::ram::HostMemory;
 use ports::{Delivered, Frame, Offload};
 use specs::PeId;
@@ -138,6 +139,8 @@ pub struct SelfTest {
 struct Run {
     writes: bool,
     until: u64,
+    /// EL2's own tables are looked through, and what was found.
+    memory: (ProtectionCheck, Option<Protection>),
     pes: Vec<PeFacts>,
     /// When the next PE was asked.
     pe_asked: Option<u64>,
@@ -172,6 +175,7 @@ pub fn start(host: &'static Host, devices: &HostDevices, writes: bool) {
     place.run = Some(Run {
         writes,
         until: el2::regs::counter().saturating_add(el2::regs::counter_hz().saturating_mul(SECONDS)),
+        memory: (ProtectionCheck::default(), None),
         pes: Vec::new(),
         pe_asked: None,
         disks: Vec::new(),
@@ -187,10 +191,11 @@ pub fn poll(host: &'static Host, devices: &HostDevices) -> Option<u64> {
     let SelfTest { buffers: Some(buffers), run: Some(run) } = &mut *place else { return None };
     let now = el2::regs::counter();
     let late = now >= run.until;
+    let memory_done = run.check_memory();
     let pes_done = run.ask_pes(host, late);
     let disks_done = (devices.are_settled() || late) && run.check_disks(devices, buffers, late);
     let network_done = run.ask_network(host, devices, buffers, now);
-    if pes_done && disks_done && (network_done || late) {
+    if memory_done && pes_done && disks_done && (network_done || late) {
         run.finish(host, devices);
         place.run = None;
         return None;
@@ -199,6 +204,15 @@ pub fn poll(host: &'static Host, devices: &HostDevices) -> Option<u64> {
 }
 
 impl Run {
+    /// A part of the tables; `true` when all were seen.
+    fn check_memory(&mut self) -> bool {
+        let (check, found) = &mut self.memory;
+        if found.is_none() {
+            *found = check.poll();
+        }
+        found.is_some()
+    }
+
     /// One PE after the other; `true` when all were asked.
     fn ask_pes(&mut self, host: &Host, late: bool) -> bool {
         let index = self.pes.len();
@@ -334,6 +348,13 @@ impl Run {
             network: uplink.map(|uplink| NetworkFacts { uplink, address }),
             entropy: services.entropy.as_ref().map(|entropy| entropy.health()),
             seeded: host.random.is_seeded(),
+            memory: self.memory.1.map(|found| MemoryFacts {
+                code_bytes: found.code_bytes,
+                writable_code_bytes: found.writable_code_bytes,
+                stack_bytes: found.stack_bytes,
+                mapped_guard_bytes: found.mapped_guard_bytes,
+                holds: found.holds(host.pes_up().into()),
+            }),
             pes: &self.pes,
             longest_task: devices.longest_task(),
         };

@@ -73,8 +73,7 @@ pub fn start_host(host: &'static Host, pe: &mut Pe) {
     console.listen(pe.id());
     take_console_input(pe);
     devices.look_soon(pe);
-    // A defect on purpose: what the panic screen looks like, and that it comes.
-    assert!(!has_argument(host, "bramble.panic"), "asked for by the boot argument bramble.panic");
+    crate::drill::at_start(host);
 }
 
 /// Starts the VMs of the document, those whose disks are not there yet later.
@@ -291,6 +290,7 @@ pub fn has_argument(host: &Host, wanted: &str) -> bool {
 /// The last VM is off.
 pub fn all_vms_are_off(host: &Host) {
     log!(host.console, "host: all VMs are off");
+    crate::drill::at_end(host);
     if has_argument(host, "bramble.exit")
         && let Some(devices) = host.devices.get()
     {

@@ -123,13 +123,6 @@ fn binaries_of(at: &Artifacts, package: &str) -> Result<Vec<String>> {
         .collect())
 }
 
-/// The crates that are built for bare metal only.
-pub fn bare_metal_packages(at: &Artifacts) -> Result<Vec<String>> {
-    let metadata = metadata(at)?;
-    let defaults = metadata["workspace_default_members"].as_array().cloned().unwrap_or_default();
-    Ok(names(&metadata, |package| !defaults.contains(&package["id"])))
-}
-
 /// The crates of these floors.
 pub fn packages_on(at: &Artifacts, floors: &[&str]) -> Result<Vec<String>> {
     let crates = at.root().join("crates");

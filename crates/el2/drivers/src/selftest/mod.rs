@@ -122,6 +122,21 @@ pub struct NetworkFacts {
     pub address: Option<Option<[u8; 4]>>,
 }
 
+/// What EL2's own tables protect.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MemoryFacts {
+    /// Bytes that may be executed.
+    pub code_bytes: u64,
+    /// Bytes that may be written and executed.
+    pub writable_code_bytes: u64,
+    /// Bytes of stacks that are mapped.
+    pub stack_bytes: u64,
+    /// Bytes of guards that are mapped.
+    pub mapped_guard_bytes: u64,
+    /// Whether it is all as it should be.
+    pub holds: bool,
+}
+
 /// A PE's timer against the first one's.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PeFacts {
@@ -152,6 +167,8 @@ pub struct Facts<'a> {
     pub entropy: Option<(Health, Option<Unhealthy>)>,
     /// The host's own generator has its seed, from wherever.
     pub seeded: bool,
+    /// EL2's own memory.
+    pub memory: Option<MemoryFacts>,
     /// PEs.
     pub pes: &'a [PeFacts],
     /// The longest that a driver held a PE, in ticks.
@@ -178,6 +195,7 @@ pub fn report(facts: &Facts<'_>, out: &mut impl Write) -> fmt::Result {
     entropy(&mut page, facts.entropy)?;
     let seeded = if facts.seeded { "has its seed" } else { "has no seed" };
     page.line(good(facts.seeded), "generator", format_args!("{seeded}"), "a seed: newer firmware gives one")?;
+    memory(&mut page, facts.memory)?;
     processors(&mut page, facts.pes)?;
     let hertz = facts.pes.first().map_or(1, |pe| pe.hertz).max(1);
     let longest = facts.longest_task.saturating_mul(1_000_000) / hertz;
@@ -231,6 +249,20 @@ impl<W: Write> Page<'_, W> {
         }
         writeln!(self)
     }
+}
+
+fn memory(page: &mut Page<'_, impl Write>, facts: Option<MemoryFacts>) -> fmt::Result {
+    let Some(facts) = facts else {
+        return page.line(Verdict::Absent, "EL2 memory", format_args!("not looked through"), "");
+    };
+    let found = format_args!(
+        "{} KiB of code, {} writable; {} KiB of stacks, {} of guards",
+        facts.code_bytes >> 10,
+        facts.writable_code_bytes >> 10,
+        facts.stack_bytes >> 10,
+        facts.mapped_guard_bytes >> 10
+    );
+    page.line(good(facts.holds), "EL2 memory", found, "0 and 0")
 }
 
 fn good(yes: bool) -> Verdict {

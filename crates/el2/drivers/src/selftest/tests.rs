@@ -43,6 +43,14 @@ fn page(facts: &Facts<'_>) -> String {
 
 const PES: [PeFacts; 4] = [PeFacts { up: true, hertz: 54_000_000, apart: 3 }; 4];
 
+const MEMORY: MemoryFacts = MemoryFacts {
+    code_bytes: 420 << 10,
+    writable_code_bytes: 0,
+    stack_bytes: 320 << 10,
+    mapped_guard_bytes: 0,
+    holds: true,
+};
+
 #[test]
 fn a_good_board_gives_this_page() {
     let link = Link { speed: Speed::Thousand, full_duplex: true, send_pause: true, obey_pause: true };
@@ -72,6 +80,7 @@ fn a_good_board_gives_this_page() {
         network: Some(network),
         entropy: Some((Health { passed: 4096, failures: 0 }, None)),
         seeded: true,
+        memory: Some(MEMORY),
         pes: &PES,
         longest_task: 540,
     };
@@ -95,6 +104,7 @@ BRAMBLE SELF-TEST  0.1.0 on Raspberry Pi 4 Model B Rev 1.5
 [ ok ]   DHCP       192.168.1.7
 [ ok ] RNG200       4096 bytes passed the health tests
 [ ok ] generator    has its seed
+[ ok ] EL2 memory   420 KiB of code, 0 writable; 320 KiB of stacks, 0 of guards
 [ ok ] PEs          4 of 4 up, timers 54000 kHz, 3 ticks apart
 [ ok ] host tasks   longest 10 us (540 ticks)
 RESULT ALL WELL
@@ -125,6 +135,7 @@ fn a_bad_board_says_what_is_expected() {
         network: None,
         entropy: Some((Health::default(), Some(Unhealthy::Repetition))),
         seeded: false,
+        memory: Some(MemoryFacts { mapped_guard_bytes: 4096, holds: false, ..MEMORY }),
         pes: &pes,
         longest_task: 0,
     };
@@ -136,6 +147,7 @@ fn a_bad_board_says_what_is_expected() {
         "[ -- ] network      no card that is driven",
         "[FAIL] RNG200       Repetition, 0 failures; expected healthy bits",
         "[FAIL] generator    has no seed; expected a seed",
+        "[FAIL] EL2 memory   420 KiB of code, 0 writable; 320 KiB of stacks, 4 of guards; expected 0 and 0",
         "[FAIL] PEs          3 of 4 up, timers 54000 kHz, 3 ticks apart; expected all up",
         "RESULT FAILED: send this page",
     ] {

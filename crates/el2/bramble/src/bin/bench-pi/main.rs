@@ -28,7 +28,7 @@ impl Kernel for Bench {
     type Pe = ();
     type Vcpu = ();
 
-    fn boot(machine: Machine) {
+    fn boot(machine: Machine, _: &[u8]) {
         let uart = machine.board.uart.and_then(|uart| el2::DeviceRegisters::map(uart.registers));
         assert!(uart.is_some() && el2::gic::start(machine.board.gic).is_ok(), "no console or no GIC");
     }
