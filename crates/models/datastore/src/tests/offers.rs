@@ -107,6 +107,32 @@ fn a_transaction_is_seen_whole_or_not_at_all() {
 }
 
 #[test]
+fn a_transaction_over_the_limit_is_refused_whole() {
+    let mut store = fresh(BLOCKS);
+    let a = volume(&mut store, "a", 200);
+    let Target::Volume(volume) = a else { panic!() };
+    settle(&mut store);
+    settle(&mut store);
+    let before = store.usage();
+    let transaction = store.begin();
+    let inside = Target::Transaction { id: transaction, volume };
+    for block in (0..160).step_by(2) {
+        write(&mut store, inside, block, 1, 7).unwrap();
+    }
+    assert_eq!(write(&mut store, inside, 170, 1, 7), Err(Error::Limit), "80 records fit");
+    let staging = store.begin_object().unwrap();
+    write(&mut store, staging, 0, 1, 7).unwrap();
+    store.put_object(transaction, "config", staging, 4096).unwrap();
+    assert_eq!(store.commit_transaction(transaction), Err(Error::Limit), "and no entry with them");
+    assert_eq!((read(&mut store, a, 0), read(&mut store, a, 158)), (Ok(0), Ok(0)));
+    assert_eq!(store.catalog().object("config"), None);
+    settle(&mut store);
+    settle(&mut store);
+    let after = store.usage();
+    assert_eq!(after.available + after.freed, before.available + before.freed, "{after:?}");
+}
+
+#[test]
 fn it_grows_while_it_is_used() {
     let mut store = fresh(BLOCKS);
     let v = volume(&mut store, "v", 90_000);

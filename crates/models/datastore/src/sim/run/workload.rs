@@ -345,7 +345,8 @@ impl Run {
             match self.store.commit_transaction(transaction) {
                 Ok(()) => return self.oracle.push(effect),
                 Err(Error::Busy) => {}
-                Err(Error::NoSpace) => {
+                // The limit: a nearly full store gives out single blocks, and each is a record.
+                Err(Error::NoSpace | Error::Limit) => {
                     self.full += 1;
                     return;
                 }
