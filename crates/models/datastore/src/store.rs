@@ -141,7 +141,11 @@ pub(crate) struct Opening {
     /// The bitmap and the one before it, as far as they could be read.
     pub pages: [Option<Bitmap>; 2],
     pub outstanding: u32,
+    pub retries: u32,
 }
+
+/// How often a bitmap that the device fails to read is asked for again.
+const BITMAP_RETRIES: u32 = 8;
 
 /// A mounted datastore.
 pub struct Store<P: BlockPort> {
@@ -398,21 +402,31 @@ impl<P: BlockPort> Store<P> {
             self.mask_open_group();
             return self.wake(|wait| wait == Wait::Space);
         }
-        self.opening = Some(Opening { group, entry, pages: [None, None], outstanding: 2 });
-        for (i, slot) in
-            [u32::from(entry.slot), u32::from(entry.slot).saturating_add(2)].into_iter().enumerate()
-        {
-            let block = self.space.geometry.bitmap_block(group, slot);
+        self.opening = Some(Opening { group, entry, pages: [None, None], outstanding: 2, retries: 0 });
+        for which in 0..2 {
             // Two of the spare pages are always left for this: fetches are few and end.
             let Some(page) = self.pool.pop().or_else(|| self.port.allocate()) else { continue };
-            let token = token(KIND_GROUP, i as u64);
-            self.send(Io { token, op: IoOp::Read, block, pages: Vec::from([page]) });
+            self.read_bitmap(group, entry, which, page);
         }
+    }
+
+    /// Reads a group's bitmap (0), or the one before it (1).
+    fn read_bitmap(&mut self, group: u32, entry: Group, which: u64, page: P::Page) {
+        let slot = u32::from(entry.slot).saturating_add(crate::wire::low32(which.saturating_mul(2)));
+        let block = self.space.geometry.bitmap_block(group, slot);
+        let pages = Vec::from([page]);
+        self.send(Io { token: token(KIND_GROUP, which), op: IoOp::Read, block, pages });
     }
 
     fn finish_group(&mut self, which: u64, mut done: IoDone<P::Page>) {
         let Some(opening) = self.opening.as_mut() else { return self.pool.extend(done.pages) };
         let Some(page) = done.pages.pop() else { return };
+        if done.result.is_err() && opening.retries < BITMAP_RETRIES {
+            // Without the bitmap before, what the older root still names would be handed out.
+            opening.retries = opening.retries.saturating_add(1);
+            let (group, entry) = (opening.group, opening.entry);
+            return self.read_bitmap(group, entry, which, page);
+        }
         let bytes = (alloc::boxed::Box::new(*page.as_ref()), self.port.is_sealed(&page));
         if let Some(slot) = opening.pages.get_mut(crate::wire::index(which)) {
             *slot = done.result.ok().map(|()| bytes);

@@ -1,33 +1,37 @@
-//! A file, a partition or a card as the datastore's block port. A request is done when its completion is asked for, so
-//! that the store looks at a read's bytes while they are in the processor's cache.
+//! A file, a partition or a card as the datastore's block port. A small request is done when its completion is asked
+//! for; large transfers, and a flush beside them, are done by threads meanwhile, as the owner works out checksums.
 
 use datastore::{BLOCK_BYTES, BlockPort, Io, IoDone, IoFailed, IoOp, PageBytes};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{IoSlice, IoSliceMut};
 use std::os::unix::fs::FileExt;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+
+/// Pages from which on a transfer is worth a word to another thread.
+const LARGE: usize = 16;
+const THREADS: usize = 2;
+
+type Page = Box<PageBytes>;
 
 /// A window of a file.
-pub struct FilePort {
+struct Window {
     file: File,
     start: u64,
     blocks: u64,
-    queue: VecDeque<Io<Box<PageBytes>>>,
 }
 
-impl FilePort {
-    /// `bytes` bytes of `file` from `start` on.
-    pub fn new(file: File, start: u64, bytes: u64) -> Self {
-        let blocks = bytes / BLOCK_BYTES as u64;
-        Self { file, start, blocks, queue: VecDeque::new() }
+impl Window {
+    fn finish(&self, mut io: Io<Page>) -> IoDone<Page> {
+        let result = self.perform(&mut io);
+        if let Err(error) = &result {
+            eprintln!("bramblectl: {:?} of block {} failed: {error}", io.op, io.block);
+        }
+        IoDone { token: io.token, pages: io.pages, result: result.map_err(|_| IoFailed) }
     }
 
-    /// Where it begins in the file.
-    pub fn start(&self) -> u64 {
-        self.start
-    }
-
-    fn perform(&mut self, io: &mut Io<Box<PageBytes>>) -> std::io::Result<()> {
+    fn perform(&self, io: &mut Io<Page>) -> std::io::Result<()> {
         let at = self.start + u64::from(io.block) * BLOCK_BYTES as u64;
         if u64::from(io.block) + io.pages.len() as u64 > self.blocks {
             return Err(std::io::ErrorKind::InvalidInput.into());
@@ -72,29 +76,102 @@ fn each_behind(
     Ok(())
 }
 
-impl BlockPort for FilePort {
-    type Page = Box<PageBytes>;
+/// Threads that do what is large. They end with the port.
+struct Hands {
+    orders: Sender<Io<Page>>,
+    done: Receiver<IoDone<Page>>,
+    outstanding: usize,
+}
 
-    fn blocks(&self) -> u64 {
-        self.blocks
+impl Hands {
+    fn new(window: &Arc<Window>) -> Self {
+        let (orders, queue) = channel();
+        let (tell, done) = channel();
+        let queue = Arc::new(Mutex::new(queue));
+        for _ in 0..THREADS {
+            let (window, queue, tell) = (window.clone(), queue.clone(), tell.clone());
+            let next = move || {
+                queue.lock().ok().and_then(|queue: std::sync::MutexGuard<'_, Receiver<_>>| queue.recv().ok())
+            };
+            std::thread::spawn(move || {
+                while let Some(io) = next() {
+                    if tell.send(window.finish(io)).is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+        Self { orders, done, outstanding: 0 }
+    }
+}
+
+/// A window of a file, as a port.
+pub struct FilePort {
+    window: Arc<Window>,
+    queue: VecDeque<Io<Page>>,
+    hands: Option<Hands>,
+    /// Done, and not yet asked for.
+    ready: Option<IoDone<Page>>,
+}
+
+impl FilePort {
+    /// `bytes` bytes of `file` from `start` on.
+    pub fn new(file: File, start: u64, bytes: u64) -> Self {
+        let window = Window { file, start, blocks: bytes / BLOCK_BYTES as u64 };
+        Self { window: Arc::new(window), queue: VecDeque::new(), hands: None, ready: None }
     }
 
-    fn allocate(&mut self) -> Option<Self::Page> {
+    /// Where it begins in the file.
+    pub fn start(&self) -> u64 {
+        self.window.start
+    }
+
+    /// Sleeps until a request is done, if only threads can get on.
+    pub fn wait(&mut self) {
+        if self.queue.is_empty() && self.ready.is_none() {
+            self.ready = self.finished(|done| done.recv().ok());
+        }
+    }
+
+    fn finished(
+        &mut self,
+        next: impl Fn(&Receiver<IoDone<Page>>) -> Option<IoDone<Page>>,
+    ) -> Option<IoDone<Page>> {
+        let hands = self.hands.as_mut().filter(|hands| hands.outstanding > 0)?;
+        let done = next(&hands.done)?;
+        hands.outstanding -= 1;
+        Some(done)
+    }
+}
+
+impl BlockPort for FilePort {
+    type Page = Page;
+
+    fn blocks(&self) -> u64 {
+        self.window.blocks
+    }
+
+    fn allocate(&mut self) -> Option<Page> {
         Some(Box::new([0; BLOCK_BYTES]))
     }
 
-    fn submit(&mut self, io: Io<Self::Page>) -> Result<(), Io<Self::Page>> {
-        self.queue.push_back(io);
+    fn submit(&mut self, io: Io<Page>) -> Result<(), Io<Page>> {
+        let busy = self.hands.as_ref().is_some_and(|hands| hands.outstanding > 0);
+        if io.pages.len() < LARGE && (io.op != IoOp::Flush || !busy) {
+            self.queue.push_back(io);
+            return Ok(());
+        }
+        let hands = self.hands.get_or_insert_with(|| Hands::new(&self.window));
+        hands.orders.send(io).map_err(|refused| refused.0)?;
+        hands.outstanding += 1;
         Ok(())
     }
 
-    fn complete(&mut self) -> Option<IoDone<Self::Page>> {
-        let mut io = self.queue.pop_front()?;
-        let result = self.perform(&mut io);
-        if let Err(error) = &result {
-            eprintln!("bramblectl: {:?} of block {} failed: {error}", io.op, io.block);
+    fn complete(&mut self) -> Option<IoDone<Page>> {
+        if let Some(done) = self.ready.take().or_else(|| self.finished(|done| done.try_recv().ok())) {
+            return Some(done);
         }
-        Some(IoDone { token: io.token, pages: io.pages, result: result.map_err(|_| IoFailed) })
+        self.queue.pop_front().map(|io| self.window.finish(io))
     }
 
     fn checksum(&self, page: &PageBytes) -> u32 {

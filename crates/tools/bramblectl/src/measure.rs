@@ -66,7 +66,7 @@ struct Driver<'a> {
 impl Driver<'_> {
     /// One poll, and what it finished.
     fn turn(&mut self) -> Result<()> {
-        self.session.store.poll();
+        self.session.turn();
         while let Some(done) = self.session.store.completion() {
             self.session.store.recycle(done.pages);
             self.in_flight -= 1;

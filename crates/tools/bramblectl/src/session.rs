@@ -45,6 +45,15 @@ impl Session {
         }
     }
 
+    /// One poll; where only the device can get on, waits for it.
+    pub fn turn(&mut self) -> Progress {
+        let progress = self.store.poll();
+        if progress == Progress::Waiting {
+            self.store.port().wait();
+        }
+        progress
+    }
+
     /// One request, waited for. A read's bytes are appended to `into`.
     pub fn request(&mut self, target: Target, op: Op, from: &[u8], into: &mut Vec<u8>) -> Result<(), Error> {
         let mut fill = |offset: usize, page: &mut [u8]| {
@@ -56,12 +65,12 @@ impl Session {
         loop {
             match self.store.submit(0, target, op, &mut fill) {
                 Ok(()) => break,
-                Err(Error::Busy) => drop(self.store.poll()),
+                Err(Error::Busy) => drop(self.turn()),
                 Err(error) => return Err(error),
             }
         }
         loop {
-            self.store.poll();
+            self.turn();
             let Some(done) = self.store.completion() else { continue };
             done.for_each(|_, bytes| into.extend_from_slice(bytes));
             self.store.recycle(done.pages);
@@ -86,7 +95,7 @@ impl Session {
     pub fn change<T>(&mut self, mut act: impl FnMut(&mut Store<FilePort>) -> Result<T, Error>) -> Result<T> {
         loop {
             match act(&mut self.store) {
-                Err(Error::Busy) => drop(self.store.poll()),
+                Err(Error::Busy) => drop(self.turn()),
                 other => return Ok(other?),
             }
         }
@@ -98,7 +107,7 @@ impl Session {
             self.store.request_checkpoint();
             let mut idle = 0;
             while idle < 100 {
-                idle = if self.store.poll() == Progress::More { 0 } else { idle + 1 };
+                idle = if self.turn() == Progress::More { 0 } else { idle + 1 };
             }
             if !self.store.collecting() && self.store.is_settled() {
                 break;

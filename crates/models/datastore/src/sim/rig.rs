@@ -22,6 +22,8 @@ pub struct MemoryPort {
     pub trusting: bool,
     /// Blocks that can't be read.
     pub unreadable: BTreeSet<u32>,
+    /// Blocks that can't be read so many times.
+    pub flaky: BTreeMap<u32, u32>,
     pub fail_writes: bool,
     pub fail_flushes: bool,
     done: VecDeque<(u64, Vec<Page>, bool)>,
@@ -37,6 +39,14 @@ impl MemoryPort {
         Self { trusting, ..Self::new(BLOCKS) }
     }
 
+    fn falters(&mut self, blocks: std::ops::Range<u32>) -> bool {
+        let left = self.flaky.range_mut(blocks).map(|(_, left)| left).find(|left| **left > 0);
+        left.is_some_and(|left| {
+            *left -= 1;
+            true
+        })
+    }
+
     fn perform(&mut self, io: &mut Io<Page>) -> bool {
         let blocks = io.block..io.block + io.pages.len() as u32;
         assert!(u64::from(blocks.end) <= self.blocks, "I/O beyond the end: {}", io.block);
@@ -44,6 +54,7 @@ impl MemoryPort {
             IoOp::Flush => return !self.fail_flushes,
             IoOp::Write if self.fail_writes => return false,
             IoOp::Read if self.unreadable.range(blocks.clone()).next().is_some() => return false,
+            IoOp::Read if self.falters(blocks.clone()) => return false,
             IoOp::Read => {
                 for (page, block) in io.pages.iter_mut().zip(blocks) {
                     *page = self.pages.get(&block).cloned().unwrap_or_else(|| Page::new([0; 4096]));

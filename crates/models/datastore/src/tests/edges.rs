@@ -213,3 +213,30 @@ fn a_damaged_map_page_is_read_from_its_copy() {
     assert_eq!(read(&mut store, v, 5), Ok(1));
     assert!(events(&mut store).contains(&Event::MetadataCopy { block: pointer.block }));
 }
+
+/// Blocks that the last checkpoint freed still belong to the older root; the bitmap before the newest says which.
+#[test]
+fn a_bitmap_that_is_read_at_the_second_try_spares_the_older_root() {
+    let mut store = fresh(BLOCKS);
+    let v = volume(&mut store, "v", 100);
+    for byte in 1..3 {
+        write(&mut store, v, 0, 50, byte).unwrap();
+        settle(&mut store);
+    }
+    let made = store.into_port();
+    for bitmap in 2..5 {
+        let mut port = made.clone();
+        port.flaky.insert(bitmap, 1);
+        let mut store = remount(port);
+        write(&mut store, v, 40, 60, 3).unwrap();
+        request(&mut store, v, Op::Flush, 0).unwrap();
+        assert_eq!(events(&mut store), []);
+        let mut port = store.into_port();
+        let generation = |at: u32| get_u64(port.pages[&at].as_ref(), 8);
+        let newest = ROOT_BLOCKS.into_iter().max_by_key(|at| generation(*at)).unwrap();
+        flip(&mut port, newest);
+        let mut store = remount(port);
+        assert!(matches!(events(&mut store)[..], [Event::OlderRoot { .. }]));
+        assert_eq!((read(&mut store, v, 0), read(&mut store, v, 89)), (Ok(2), Ok(3)), "bitmap {bitmap}");
+    }
+}
