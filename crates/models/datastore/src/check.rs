@@ -66,7 +66,7 @@ pub struct Summary {
     pub free: u64,
     /// Things that are wrong.
     pub findings: u64,
-    /// Of those, damaged copies that were written anew.
+    /// Of those, damaged blocks that were written anew.
     pub repaired: u64,
 }
 
@@ -75,18 +75,20 @@ pub struct Summary {
 pub struct CheckOptions {
     /// Reads every data block, too.
     pub data: bool,
-    /// Writes good copies over damaged ones.
+    /// Writes good copies over damaged ones, and the space map anew where it is lost.
     pub repair: bool,
 }
 
-struct Check<'a, 'f, P: BlockPort> {
-    device: Device<'a, P>,
+pub(crate) struct Check<'a, 'f, P: BlockPort> {
+    pub device: Device<'a, P>,
     blocks: u32,
     seen: Vec<u8>,
     layers: Vec<u64>,
     entries: Vec<(u64, Entry)>,
-    options: CheckOptions,
-    summary: Summary,
+    pub options: CheckOptions,
+    pub summary: Summary,
+    /// The tree was read to its last page, and says nothing twice.
+    pub whole: bool,
     tell: &'f mut dyn FnMut(Finding),
 }
 
@@ -125,6 +127,7 @@ pub async fn check<P: BlockPort>(
         entries: Vec::new(),
         options,
         summary,
+        whole: true,
         tell,
     };
     for finding in damaged {
@@ -151,6 +154,11 @@ pub async fn check<P: BlockPort>(
 impl<P: BlockPort> Check<'_, '_, P> {
     fn tell(&mut self, finding: Finding) {
         self.summary.findings = self.summary.findings.saturating_add(1);
+        let hole = matches!(
+            finding,
+            Finding::Page(..) | Finding::Node(_) | Finding::Order(_) | Finding::Twice(_) | Finding::Orphan(_)
+        );
+        self.whole &= !hole;
         (self.tell)(finding);
     }
 
@@ -222,7 +230,7 @@ impl<P: BlockPort> Check<'_, '_, P> {
         }
     }
 
-    fn was_seen(&self, block: u32) -> bool {
+    pub(crate) fn was_seen(&self, block: u32) -> bool {
         let byte = self.seen.get(index(u64::from(block / 8))).copied().unwrap_or(0);
         byte & (1 << (block % 8)) != 0
     }
@@ -285,11 +293,16 @@ impl<P: BlockPort> Check<'_, '_, P> {
     async fn compare(&mut self, geometry: Geometry, root: &Root) {
         for (table, (crc, slot)) in (0u32..).zip(&root.tables) {
             let at = geometry.table_block(table, *slot);
-            if !self.device.read_checked(at, *crc).await {
+            let mut page = None;
+            if self.device.read_checked(at, *crc).await {
+                page = self.device.page.as_ref().map(|page| Box::new(*page.as_ref()));
+            } else {
                 self.tell(Finding::GroupTable(table));
-                continue;
             }
-            let Some(page) = self.device.page.as_ref().map(|page| Box::new(*page.as_ref())) else { continue };
+            if page.is_none() {
+                page = self.rebuild_table(geometry, table, (*crc, *slot)).await;
+            }
+            let Some(page) = page else { continue };
             let first = table.saturating_mul(crate::format::GROUPS_PER_TABLE);
             let last = first.saturating_add(crate::format::GROUPS_PER_TABLE).min(geometry.groups());
             for group in first..last {
@@ -308,7 +321,11 @@ impl<P: BlockPort> Check<'_, '_, P> {
             let good = self.device.read_checked(at, entry.crc).await;
             match self.device.page.as_ref().filter(|_| good) {
                 Some(page) => bits.copy_from_slice(page.as_ref()),
-                None => return self.tell(Finding::Bitmap(group)),
+                None => {
+                    self.tell(Finding::Bitmap(group));
+                    let Some(made) = self.rebuild_bitmap(geometry, group, entry).await else { return };
+                    bits = made;
+                }
             }
         }
         let start = geometry.group_start(group);

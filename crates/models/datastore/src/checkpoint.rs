@@ -318,7 +318,7 @@ impl<P: BlockPort> Store<P> {
                         attempt.failed = true;
                         return Ok(());
                     }
-                    // What is freed there stays lost until the space map is rebuilt; nothing is handed out there.
+                    // What is freed there stays lost until a scrub on a PC rebuilds the space map; nothing is handed out there.
                     self.report(Event::GroupLost { group });
                     return Ok(());
                 }
@@ -374,7 +374,7 @@ impl<P: BlockPort> Store<P> {
     fn is_pressed(&self) -> bool {
         let waits = |wait: Wait| matches!(wait, Wait::Space | Wait::Log);
         let slots = self.slots.iter().flatten().any(|slot| waits(slot.wait));
-        slots || self.checkpoint_forced || self.collecting()
+        slots || self.checkpoint_forced || self.collecting() || self.generation_half_full()
     }
 
     /// Waits for a device flush that starts from now on. `Ok(true)`: it is done.

@@ -25,6 +25,7 @@ mod merge;
 mod mount;
 mod overlay;
 mod port;
+mod rebuild;
 mod replay;
 mod request;
 mod scrub;

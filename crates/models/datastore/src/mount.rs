@@ -516,15 +516,15 @@ impl<P: BlockPort> Store<P> {
                 device = Device { port: &mut self.port, page };
             }
         }
-        let damaged = crate::replay::hole(&mut device, geometry, &uuid, end).await;
-        run = run.max(crate::replay::last_run(&mut device, geometry, &uuid, end).await);
+        let behind = crate::replay::leftovers(&mut device, geometry, &uuid, end).await;
+        run = run.max(behind.run);
         let page = device.page.take();
         self.pool.extend(page);
         self.log = LogWriter::new(uuid, end, end_tag);
         self.log.run = run.wrapping_add(1);
         self.log.durable = durable.min(end);
         self.frozen_tag = end_tag;
-        if damaged && !self.options.accept_log_loss {
+        if behind.hole && !self.options.accept_log_loss {
             self.become_read_only(ReadOnly::LogDamaged);
         }
         Ok(())

@@ -47,39 +47,28 @@ pub(crate) async fn is_sound<P: BlockPort>(
     true
 }
 
-/// A later log block says that the log was durable beyond `end`: a block in between was lost.
-pub(crate) async fn hole<P: BlockPort>(
-    device: &mut Device<'_, P>,
-    geometry: Geometry,
-    uuid: &[u8; 16],
-    end: u64,
-) -> bool {
-    let limit = end.saturating_add(LOOK_AHEAD.min(u64::from(geometry.log_blocks)));
-    for seq in end.saturating_add(1)..limit {
-        let Some(page) = device.read_sealed(geometry.log_block(seq)).await else { continue };
-        if crate::wire::get_u64(page, 8) != seq {
-            continue;
-        }
-        if peek(page, uuid).is_some_and(|(_, durable)| durable > end) {
-            return true;
-        }
-    }
-    false
+/// What lies at and behind the log's end.
+pub(crate) struct Leftovers {
+    /// A later log block says that the log was durable beyond the end: a block in between was lost.
+    pub hole: bool,
+    /// The largest number of a run.
+    pub run: u64,
 }
 
-/// The largest number of a run among leftovers at and behind the log's end.
-pub(crate) async fn last_run<P: BlockPort>(
+/// Looks at the blocks that follow the log's end.
+pub(crate) async fn leftovers<P: BlockPort>(
     device: &mut Device<'_, P>,
     geometry: Geometry,
     uuid: &[u8; 16],
     end: u64,
-) -> u64 {
-    let mut run = 0;
+) -> Leftovers {
+    let mut found = Leftovers { hole: false, run: 0 };
     for seq in end..end.saturating_add(LOOK_AHEAD.min(u64::from(geometry.log_blocks))) {
         let Some(page) = device.read_sealed(geometry.log_block(seq)).await else { continue };
-        if peek(page, uuid).is_some_and(|(found, _)| found == seq) {
-            run = run.max(crate::log::run_of(page));
+        if let Some((_, durable)) = peek(page, uuid).filter(|(number, _)| *number == seq) {
+            found.run = found.run.max(crate::log::run_of(page));
+            found.hole |= seq > end && durable > end;
         }
     }
-    run
+    found
 }

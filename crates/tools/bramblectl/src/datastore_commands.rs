@@ -284,10 +284,14 @@ fn explain(finding: Finding) -> String {
             format!("the root in block {b} is damaged; the other one is used (normal after a power cut)")
         }
         Finding::GroupTable(t) => {
-            format!("part {t} of the group table can't be read: free space there is unknown")
+            format!(
+                "part {t} of the group table can't be read: free space there is unknown; `scrub` makes it anew"
+            )
         }
         Finding::Bitmap(g) => {
-            format!("the space map of group {g} can't be read: nothing is allocated there any more")
+            format!(
+                "the space map of group {g} can't be read: nothing is allocated there; `scrub` makes it anew"
+            )
         }
         Finding::Copy(b) => {
             format!("metadata block {b} is damaged, but its copy is good; `scrub` repairs it")
@@ -329,7 +333,7 @@ fn inspect(path: &Path, options: CheckOptions) -> Result<ExitCode> {
     let (data, metadata, free) = (mib(summary.data), mib(summary.metadata), mib(summary.free));
     println!("generation {}: {data} of data, {metadata} of metadata, {free} free", summary.generation);
     if summary.repaired > 0 {
-        println!("{} damaged copies were written anew", summary.repaired);
+        println!("{} damaged blocks were written anew", summary.repaired);
     }
     if summary.findings == summary.repaired {
         println!("sound");

@@ -345,7 +345,7 @@ fn check_says_what_is_wrong_and_scrub_repairs_what_has_a_copy() {
     assert!(text.contains(&format!("block {} is corrupt: 4 KiB of data at 0 KiB", at / 4096)), "{text}");
     assert!(text.contains("2 findings"), "{text}");
     let text = bad(&["scrub", &store]);
-    assert!(text.contains("1 damaged copies were written anew"), "{text}");
+    assert!(text.contains("1 damaged blocks were written anew"), "{text}");
     let text = bad(&["check", &store, "--data"]);
     assert!(!text.contains("superblock") && text.contains("1 findings"), "{text}");
     assert!(bad(&["export", &store, "v", &folder.path("out"), "--format", "raw"]).contains("is corrupt"));

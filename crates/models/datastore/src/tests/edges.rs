@@ -6,7 +6,7 @@ use super::{
 use crate::format::{ROOT_BLOCKS, SUPER_BLOCKS, seal};
 use crate::sim::rig::MemoryPort;
 use crate::wire::{get_u64, put_u32, put_u64};
-use crate::{Error, Event, MountError, Op, ReadOnly, Target, mount, run};
+use crate::{CheckOptions, Error, Event, Finding, MountError, Op, ReadOnly, Target, check, mount, run};
 use std::string::ToString;
 use std::vec::Vec;
 
@@ -239,4 +239,47 @@ fn a_bitmap_that_is_read_at_the_second_try_spares_the_older_root() {
         assert!(matches!(events(&mut store)[..], [Event::OlderRoot { .. }]));
         assert_eq!((read(&mut store, v, 0), read(&mut store, v, 89)), (Ok(2), Ok(3)), "bitmap {bitmap}");
     }
+}
+
+/// What the tree and the bitmaps say is enough to write a lost block of the space map again, to the byte.
+#[test]
+fn a_lost_space_map_is_rebuilt() {
+    let mut store = fresh(BLOCKS + 64_000);
+    let v = volume(&mut store, "v", 40_000);
+    for block in (0..34_000).step_by(200) {
+        write(&mut store, v, block, 200, 1).unwrap();
+    }
+    settle(&mut store);
+    write(&mut store, v, 50, 200, 2).unwrap();
+    settle(&mut store);
+    let (root, geometry) = (store.root.clone(), store.space.geometry);
+    let lost = [
+        geometry.table_block(0, root.tables[0].1),
+        geometry.bitmap_block(0, u32::from(store.space.groups[0].slot)),
+        geometry.bitmap_block(1, u32::from(store.space.groups[1].slot)),
+    ];
+    let made = store.into_port();
+    let look = |port: &mut MemoryPort, repair: bool| {
+        let mut findings = Vec::new();
+        let options = CheckOptions { data: true, repair };
+        let summary = run(check(port, options, &mut |finding| findings.push(finding))).unwrap();
+        (findings, summary.repaired)
+    };
+    let expected = [Finding::GroupTable(0), Finding::Bitmap(0), Finding::Bitmap(1)];
+    for (block, finding) in lost.into_iter().zip(expected) {
+        let mut port = made.clone();
+        flip(&mut port, block);
+        assert_eq!(look(&mut port, false), (Vec::from([finding]), 0));
+        assert_eq!(look(&mut port, true), (Vec::from([finding]), 1));
+        assert_eq!(port.pages[&block].as_ref(), made.pages[&block].as_ref());
+        assert_eq!(look(&mut port, false), (Vec::new(), 0));
+    }
+    // Where the tree has a hole, what the lost block said is not known.
+    let mut port = made.clone();
+    flip(&mut port, lost[1]);
+    flip(&mut port, root.tree.block);
+    flip(&mut port, root.tree.copy);
+    let (findings, repaired) = look(&mut port, true);
+    assert!(findings.contains(&Finding::Node(root.tree.block)) && findings.contains(&Finding::Bitmap(0)));
+    assert_eq!(repaired, 0);
 }
