@@ -31,6 +31,13 @@ impl<P: BlockPort> Store<P> {
         used >= u64::from(self.space.geometry.log_blocks) / 4 || self.log_is_full()
     }
 
+    /// Who fills the generation will soon wait for the checkpoint of the one before.
+    pub(crate) fn generation_half_full(&self) -> bool {
+        let used = self.log.next_seq.saturating_sub(self.active.log_start);
+        self.active.weight >= self.options.generation_weight / 2
+            || used >= u64::from(self.space.geometry.log_blocks) / 8
+    }
+
     pub(crate) fn step_log(&mut self) -> bool {
         let mut moved = false;
         if self.flusher.wanted && !self.flusher.in_flight {

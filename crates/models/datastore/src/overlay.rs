@@ -4,7 +4,7 @@
 //! `weight` bounds both memory and what one checkpoint may free.
 
 use crate::tree::{CHUNK_BLOCKS, Key, Mapping};
-use crate::wire::index;
+use crate::wire::{count32, index};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
@@ -157,6 +157,25 @@ impl Delta {
 }
 
 impl Delta {
+    /// Sets one entry, and gives back how many were added: one, or none. A block that it replaces goes back.
+    fn put(&mut self, entry: u16, mapping: Mapping, space: &mut Pending) -> usize {
+        match self.entries.binary_search_by_key(&entry, |(e, _)| *e) {
+            Ok(at) => {
+                if let Some((_, old)) = self.entries.get_mut(at) {
+                    if old.is_data() && old.block != mapping.block {
+                        space.set(old.block, 1, false);
+                    }
+                    *old = mapping;
+                }
+                0
+            }
+            Err(at) => {
+                self.entries.insert(at, (entry, mapping));
+                1
+            }
+        }
+    }
+
     /// What is known of the entries from `first` on, for those that nothing is known of yet; without what is absorbed.
     pub fn lookup_run(&self, first: u16, into: &mut [Option<Mapping>]) {
         let start = self.entries.partition_point(|(entry, _)| *entry < first);
@@ -188,19 +207,29 @@ impl Generation {
         if mapping.is_data() {
             self.space.set(mapping.block, 1, true);
         }
-        match delta.entries.binary_search_by_key(&entry, |(e, _)| *e) {
-            Ok(at) => {
-                if let Some((_, old)) = delta.entries.get_mut(at) {
-                    if old.is_data() && old.block != mapping.block {
-                        self.space.set(old.block, 1, false);
-                    }
-                    *old = mapping;
-                }
+        self.weight = self.weight.saturating_add(delta.put(entry, mapping, &mut self.space));
+    }
+
+    /// Blocks `block..` of a layer now lie at `first..`, with these checksums.
+    pub fn set_run(&mut self, layer: u64, block: u64, first: u32, crcs: &[u32]) {
+        self.space.set(first, count32(crcs.len()), true);
+        let (mut block, mut first, mut left) = (block, first, crcs);
+        while !left.is_empty() {
+            let (key, entry) = locate(layer, block);
+            let in_chunk = index(CHUNK_BLOCKS).saturating_sub(usize::from(entry));
+            let (piece, rest) = left.split_at(left.len().min(in_chunk));
+            let mappings = (first..).zip(piece).map(|(block, crc)| Mapping { block, crc: *crc });
+            let delta = self.chunks.entry(key).or_default();
+            let mut added = piece.len();
+            if delta.entries.last().is_none_or(|(last, _)| *last < entry) {
+                delta.entries.extend((entry..).zip(mappings));
+            } else {
+                added = (entry..).zip(mappings).map(|(at, to)| delta.put(at, to, &mut self.space)).sum();
             }
-            Err(at) => {
-                delta.entries.insert(at, (entry, mapping));
-                self.weight = self.weight.saturating_add(1);
-            }
+            self.weight = self.weight.saturating_add(added);
+            block = block.saturating_add(piece.len() as u64);
+            first = first.saturating_add(count32(piece.len()));
+            left = rest;
         }
     }
 

@@ -487,9 +487,7 @@ impl<P: BlockPort> Store<P> {
         match record {
             Record::Map { layer, block, first, crcs } => {
                 self.active.taken = self.active.taken.saturating_add(crcs.len() as u64);
-                for ((at, to), crc) in (*block..).zip(*first..).zip(crcs) {
-                    self.active.set(*layer, at, crate::tree::Mapping { block: to, crc: *crc });
-                }
+                self.active.set_run(*layer, *block, *first, crcs);
             }
             Record::Blank { layer, block, count, mapping } => {
                 let end = block.saturating_add(u64::from(*count));

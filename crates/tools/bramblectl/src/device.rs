@@ -13,7 +13,30 @@ use std::sync::{Arc, Mutex};
 const LARGE: usize = 16;
 const THREADS: usize = 2;
 
-type Page = Box<PageBytes>;
+/// A page, and its checksum where a thread has worked it out while the bytes were in its cache.
+pub struct Page {
+    bytes: Box<PageBytes>,
+    crc: Option<u32>,
+}
+
+impl Page {
+    fn sum(&mut self) {
+        self.crc = Some(crc32c::crc32c(self.bytes.as_slice()));
+    }
+}
+
+impl AsRef<PageBytes> for Page {
+    fn as_ref(&self) -> &PageBytes {
+        &self.bytes
+    }
+}
+
+impl AsMut<PageBytes> for Page {
+    fn as_mut(&mut self) -> &mut PageBytes {
+        self.crc = None;
+        &mut self.bytes
+    }
+}
 
 /// A window of a file.
 struct Window {
@@ -40,20 +63,21 @@ impl Window {
             IoOp::Flush => self.file.sync_data(),
             IoOp::Read => {
                 let mut parts: Vec<_> =
-                    io.pages.iter_mut().map(|page| IoSliceMut::new(page.as_mut_slice())).collect();
+                    io.pages.iter_mut().map(|page| IoSliceMut::new(page.as_mut().as_mut_slice())).collect();
                 let n = rustix::io::preadv(&self.file, &mut parts, at)?;
                 // A signal or a file's end may cut a transfer short.
                 each_behind(n, io.pages.len(), |i, offset| {
-                    let page = io.pages.get_mut(i).map(|p| p.as_mut_slice());
+                    let page = io.pages.get_mut(i).map(|p| p.as_mut().as_mut_slice());
                     let rest = page.and_then(|p| p.get_mut(offset % BLOCK_BYTES..)).unwrap_or_default();
                     self.file.read_exact_at(rest, at + offset as u64)
                 })
             }
             IoOp::Write => {
-                let parts: Vec<_> = io.pages.iter().map(|page| IoSlice::new(page.as_slice())).collect();
+                let parts: Vec<_> =
+                    io.pages.iter().map(|page| IoSlice::new(page.as_ref().as_slice())).collect();
                 let n = rustix::io::pwritev(&self.file, &parts, at)?;
                 each_behind(n, io.pages.len(), |i, offset| {
-                    let page = io.pages.get(i).map(|p| p.as_slice());
+                    let page = io.pages.get(i).map(|p| p.as_ref().as_slice());
                     let rest = page.and_then(|p| p.get(offset % BLOCK_BYTES..)).unwrap_or_default();
                     self.file.write_all_at(rest, at + offset as u64)
                 })
@@ -85,17 +109,20 @@ struct Hands {
 
 impl Hands {
     fn new(window: &Arc<Window>) -> Self {
-        let (orders, queue) = channel();
+        let (orders, queue) = channel::<Io<Page>>();
         let (tell, done) = channel();
         let queue = Arc::new(Mutex::new(queue));
         for _ in 0..THREADS {
             let (window, queue, tell) = (window.clone(), queue.clone(), tell.clone());
-            let next = move || {
-                queue.lock().ok().and_then(|queue: std::sync::MutexGuard<'_, Receiver<_>>| queue.recv().ok())
-            };
+            let next = move || queue.lock().ok().and_then(|queue| queue.recv().ok());
             std::thread::spawn(move || {
-                while let Some(io) = next() {
-                    if tell.send(window.finish(io)).is_err() {
+                while let Some(mut io) = next() {
+                    if io.op == IoOp::Write {
+                        io.pages.iter_mut().for_each(Page::sum);
+                    }
+                    let mut done = window.finish(io);
+                    done.pages.iter_mut().filter(|page| page.crc.is_none()).for_each(Page::sum);
+                    if tell.send(done).is_err() {
                         break;
                     }
                 }
@@ -152,7 +179,7 @@ impl BlockPort for FilePort {
     }
 
     fn allocate(&mut self) -> Option<Page> {
-        Some(Box::new([0; BLOCK_BYTES]))
+        Some(Page { bytes: Box::new([0; BLOCK_BYTES]), crc: None })
     }
 
     fn submit(&mut self, io: Io<Page>) -> Result<(), Io<Page>> {
@@ -176,5 +203,9 @@ impl BlockPort for FilePort {
 
     fn checksum(&self, page: &PageBytes) -> u32 {
         crc32c::crc32c(page)
+    }
+
+    fn page_checksum(&self, page: &Page) -> u32 {
+        page.crc.unwrap_or_else(|| self.checksum(page.as_ref()))
     }
 }

@@ -8,6 +8,9 @@ use std::path::Path;
 /// Bytes of one request.
 pub const PIECE: usize = 128 * 1024;
 
+/// Changes gathered before a checkpoint. A PC has the memory to leave it to the log's length.
+pub const GENERATION: usize = 1 << 21;
+
 /// A mounted store.
 pub struct Session {
     pub store: Store<FilePort>,
@@ -16,8 +19,13 @@ pub struct Session {
 impl Session {
     /// Mounts the store in a file, partition or card.
     pub fn open(path: &Path, write: bool) -> Result<Self> {
+        Self::open_with(path, write, GENERATION)
+    }
+
+    /// The same, with so many changes to a generation.
+    pub fn open_with(path: &Path, write: bool, generation_weight: usize) -> Result<Self> {
         let port = crate::table::open(path, write)?;
-        let options = Options { read_only: !write, ..Options::default() };
+        let options = Options { read_only: !write, generation_weight, ..Options::default() };
         let store = run(mount(port, options)).map_err(|(_, error)| anyhow!("{}: {error}", path.display()))?;
         let mut session = Self { store };
         session.tell_events();

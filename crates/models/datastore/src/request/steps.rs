@@ -64,7 +64,7 @@ impl<P: BlockPort> Store<P> {
     }
 
     /// Everything was read: check it.
-    pub(super) fn step_reading(&mut self, slot: &mut Slot<P::Page>, _i: usize) -> bool {
+    pub(super) fn step_reading(&mut self, slot: &mut Slot<P::Page>) -> bool {
         if slot.error.is_some() {
             return true;
         }
@@ -99,6 +99,9 @@ impl<P: BlockPort> Store<P> {
             slot.edge = done.pages.into_iter().next();
         } else {
             for (n, page) in done.pages.into_iter().enumerate() {
+                if writes && let Some(mapping) = slot.maps.get_mut(at.saturating_add(n)) {
+                    mapping.crc = self.port.page_checksum(&page);
+                }
                 if let Some(place) = slot.pages.get_mut(at.saturating_add(n)) {
                     *place = Some(page);
                 }
