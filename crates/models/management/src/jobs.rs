@@ -3,6 +3,7 @@
 use crate::kept::name_field;
 use crate::port::{Port, Request};
 use crate::problem::Problem;
+use crate::qcow2::{self, Extent, Image, Source};
 use crate::tasks::Progress;
 use crate::{Management, ask};
 use abi::{RequestKind, Status};
@@ -13,8 +14,9 @@ use alloc::vec::Vec;
 
 /// Bytes of one step of a copy.
 const STEP: usize = 64 * 1024;
-/// What a volume's size is a multiple of.
-const SECTOR: u64 = 512;
+/// What a volume's size is a multiple of, and what a write's is.
+const BLOCK: u64 = 4096;
+const SECTOR: usize = 512;
 
 /// Long work.
 pub enum Job {
@@ -60,6 +62,7 @@ impl Job {
     }
 }
 
+/// Copies the disk that an object holds, raw or as qcow2, to a new volume.
 async fn import<P: Port>(
     port: &P,
     progress: &Progress<'_, P>,
@@ -69,10 +72,17 @@ async fn import<P: Port>(
     let bad_name = || Problem::new(422, "bad-name", "this is no name", "give 1 to 64 bytes");
     let object = name_field(object).ok_or_else(bad_name)?;
     let name = name_field(volume).ok_or_else(bad_name)?;
-    let (size, _) = read(port, &object, 0, &mut []).await?;
-    let bytes = size.next_multiple_of(SECTOR);
+    let mut magic = [0; qcow2::MAGIC.len()];
+    let (size, _) = read(port, &object, 0, &mut magic).await?;
+    let file = File { port, object: &object, size };
+    let mut disk = if magic == qcow2::MAGIC {
+        Disk::Qcow2(Image::open(file).await.map_err(unreadable)?)
+    } else {
+        Disk::Raw(file)
+    };
+    let bytes = disk.size().max(1).checked_next_multiple_of(BLOCK).unwrap_or(u64::MAX);
     let id = ask::send(port, RequestKind::CreateVolume, 0, bytes, [&name, &[]]).await?;
-    let copied = copy(port, progress, &object, id, size).await;
+    let copied = copy(port, progress, &mut disk, id).await;
     let flushed = match copied {
         Ok(()) => ask::ask(port, RequestKind::FlushVolume, id, 0).await.map(|_| ()),
         Err(problem) => Err(problem),
@@ -85,34 +95,133 @@ async fn import<P: Port>(
     Ok(format!("/api/v1/volumes/{id}"))
 }
 
+/// An object, read as a file.
+struct File<'a, P> {
+    port: &'a P,
+    object: &'a [u8],
+    size: u64,
+}
+
+impl<P: Port> Source for File<'_, P> {
+    type Error = Problem;
+
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    async fn read(&mut self, offset: u64, into: &mut [u8]) -> Result<(), Problem> {
+        let mut at = offset;
+        for part in into.chunks_mut(STEP) {
+            let (_, bytes) = read(self.port, self.object, at, part).await?;
+            if bytes < part.len() {
+                let shorter = "the object became shorter meanwhile";
+                return Err(crate::operations::refused(Status::Failed).saying(shorter));
+            }
+            at = at.saturating_add(bytes as u64);
+        }
+        Ok(())
+    }
+}
+
+enum Disk<'a, P> {
+    Raw(File<'a, P>),
+    Qcow2(Image<File<'a, P>>),
+}
+
+impl<P: Port> Disk<'_, P> {
+    fn size(&self) -> u64 {
+        match self {
+            Self::Raw(file) => file.size,
+            Self::Qcow2(image) => image.size(),
+        }
+    }
+
+    async fn extent(&mut self, at: u64) -> Result<Extent, Problem> {
+        match self {
+            Self::Raw(file) => Ok(Extent::Plain { offset: at, bytes: file.size.saturating_sub(at) }),
+            Self::Qcow2(image) => image.extent(at).await.map_err(unreadable),
+        }
+    }
+
+    /// Bytes of a plain extent.
+    async fn read(&mut self, from: u64, into: &mut [u8]) -> Result<(), Problem> {
+        match self {
+            Self::Raw(file) => file.read(from, into).await,
+            Self::Qcow2(image) => image.source().read(from, into).await,
+        }
+    }
+
+    async fn inflate(&mut self, offset: u64, packed: u64) -> Result<Vec<u8>, Problem> {
+        match self {
+            Self::Raw(_) => Ok(Vec::new()),
+            Self::Qcow2(image) => image.inflate(offset, packed).await.map_err(unreadable),
+        }
+    }
+}
+
+fn unreadable(why: qcow2::Refused<Problem>) -> Problem {
+    match why {
+        qcow2::Refused::Source(problem) => problem,
+        why => Problem::new(422, "bad-image", format!("{why}"), "give another image").of_field("object"),
+    }
+}
+
 async fn copy<P: Port>(
     port: &P,
     progress: &Progress<'_, P>,
-    object: &[u8],
+    disk: &mut Disk<'_, P>,
     volume: u64,
-    size: u64,
 ) -> Result<(), Problem> {
+    let size = disk.size();
     let mut piece = vec![0; STEP];
     let mut at = 0;
     while at < size {
         if progress.is_cancelled() {
             return Err(Problem::new(409, "cancelled", "the task was cancelled", "begin it anew"));
         }
-        let (_, bytes) = read(port, object, at, &mut piece).await?;
-        let whole = bytes.next_multiple_of(512).min(STEP);
-        piece.get_mut(bytes..whole).unwrap_or_default().fill(0);
-        let data = piece.get(..whole).unwrap_or_default();
-        if bytes == 0 {
-            return Err(
-                crate::operations::refused(Status::Failed).saying("the object became shorter meanwhile")
-            );
+        let extent = disk.extent(at).await?;
+        match extent {
+            Extent::Zero { .. } => {}
+            Extent::Plain { offset, bytes } => {
+                let bytes = usize::try_from(bytes).unwrap_or(usize::MAX).min(STEP);
+                let data = piece.get_mut(..bytes).unwrap_or_default();
+                disk.read(offset, data).await?;
+                write(port, volume, at, &mut piece, bytes).await?;
+                at = at.saturating_add(bytes as u64);
+                progress.tell(at, size);
+                continue;
+            }
+            Extent::Compressed { offset, packed, bytes } => {
+                let cluster = disk.inflate(offset, packed).await?;
+                let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+                let mut to = at;
+                for part in cluster.get(..bytes).unwrap_or(&cluster).chunks(STEP) {
+                    piece.get_mut(..part.len()).unwrap_or_default().copy_from_slice(part);
+                    write(port, volume, to, &mut piece, part.len()).await?;
+                    to = to.saturating_add(part.len() as u64);
+                }
+            }
         }
-        // What is zero needs no room in a thin volume.
-        if data.iter().any(|byte| *byte != 0) {
-            ask::send(port, RequestKind::WriteVolume, volume, at, [data, &[]]).await?;
-        }
-        at = at.saturating_add(bytes as u64);
+        at = at.saturating_add(extent.bytes().max(1));
         progress.tell(at, size);
+    }
+    Ok(())
+}
+
+/// Writes the first `bytes` bytes of `piece`, and zeros up to the end of a sector.
+async fn write<P: Port>(
+    port: &P,
+    volume: u64,
+    at: u64,
+    piece: &mut [u8],
+    bytes: usize,
+) -> Result<(), Problem> {
+    let whole = bytes.next_multiple_of(SECTOR).min(piece.len());
+    piece.get_mut(bytes..whole).unwrap_or_default().fill(0);
+    let data = piece.get(..whole).unwrap_or_default();
+    // What is zero needs no room in a thin volume.
+    if data.iter().any(|byte| *byte != 0) {
+        ask::send(port, RequestKind::WriteVolume, volume, at, [data, &[]]).await?;
     }
     Ok(())
 }

@@ -42,6 +42,7 @@ pub mod kept;
 mod operations;
 pub mod port;
 pub mod problem;
+pub mod qcow2;
 pub mod redirect;
 pub mod route;
 pub mod secret;

@@ -149,7 +149,7 @@ pub struct Upload {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NewImport {
-    /// Name of an object that is a raw image.
+    /// Name of an object that is an image of a disk: qcow2 where it starts as one, else raw.
     pub object: String,
     /// Name of the volume that it becomes.
     pub volume: String,
