@@ -10,6 +10,7 @@ use specs::MacAddress;
 
 /// A whole `host.toml`.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct HostDocument {
     /// The host itself.
@@ -22,6 +23,7 @@ pub struct HostDocument {
 
 /// `[host]`.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Host {
     /// The host's name: 1 to 32 characters of a–z, 0–9 and `-`.
@@ -38,6 +40,7 @@ impl Default for Host {
 
 /// How the serial line is shared between the host log and the guests.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum ConsoleMode {
     /// One stream at a time, chosen with Ctrl-].
@@ -49,6 +52,8 @@ pub enum ConsoleMode {
 
 /// `[[vm]]`.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(rename = "VmConfiguration"))]
 #[serde(deny_unknown_fields)]
 pub struct Vm {
     /// Unique on the host; 1 to 32 characters of a–z, 0–9 and `-`.
@@ -69,6 +74,8 @@ pub struct Vm {
 
 /// `[vm.boot]`: a kernel, or firmware.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(rename = "VmBoot"))]
 #[serde(deny_unknown_fields, default)]
 pub struct Boot {
     /// A flat image: an arm64 Linux Image, or any code for the start of RAM.
@@ -87,6 +94,8 @@ pub struct Boot {
 
 /// `[[vm.disk]]`: exactly one of `image` and `host_disk`.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(rename = "VmDisk"))]
 #[serde(deny_unknown_fields, default)]
 pub struct Disk {
     /// A file of the boot archive, copied to RAM: writes last until the host restarts.
@@ -104,6 +113,8 @@ pub struct Disk {
 
 /// `[[vm.nic]]`.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(rename = "VmNic"))]
 #[serde(deny_unknown_fields, default)]
 pub struct Nic {
     /// `aa:bb:cc:dd:ee:ff`; made from the VM's name and the card's place without it.

@@ -66,6 +66,7 @@ impl From<Response> for Outcome {
 pub(crate) async fn carry_out<P: Port>(operation: Operation, call: &Call<'_, P>) -> Result<Outcome, Problem> {
     match operation {
         Operation::ShowRoot => root::show(call),
+        Operation::ShowDescription => root::describe(),
         Operation::LogIn => session::log_in(call).await,
         Operation::ShowSession => session::show(call),
         Operation::LogOut => session::log_out(call).await,

@@ -31,6 +31,18 @@ pub struct Route {
     pub summary: &'static str,
 }
 
+impl Route {
+    /// Whether a key (`Idempotency-Key`) gives the same answer again: for what makes things. Not for what tells a secret
+    /// once, which would have to be kept.
+    pub fn is_idempotent(&self) -> bool {
+        let tells_secrets = matches!(self.operation, Operation::LogIn | Operation::CreateToken);
+        self.method == Method::Post
+            && self.access != Access::Open
+            && self.access != Access::Login
+            && !tells_secrets
+    }
+}
+
 /// Who may ask for an operation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Access {
@@ -94,6 +106,9 @@ macro_rules! routes {
 
 routes! {
     ShowRoot: Get "/api/v1", Access::Open, Nothing => (200, "ApiRoot"), &[], "What this is, before a login";
+
+    ShowDescription: Get "/api/v1/openapi.json", Access::Open, Nothing => (200, "OpenApi"), &[],
+        "This description";
 
     LogIn: Post "/api/v1/session", Access::Open, Json("Login") => (201, "Session"), &[], "Log in";
     ShowSession: Get "/api/v1/session", Access::Login, Nothing => (200, "Session"), &[], "Who am I";

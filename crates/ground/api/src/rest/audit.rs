@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// What an entry tells: the text in the chain, as JSON.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct AuditText {
     /// The user, or `host`.
     pub who: String,
@@ -35,6 +36,7 @@ pub struct AuditText {
 
 /// An entry.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct AuditEntry {
     /// From 1.
     pub number: u64,
@@ -54,6 +56,7 @@ pub struct AuditEntry {
 
 /// Some entries.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct AuditPage {
     /// In order.
     pub items: Vec<AuditEntry>,

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 /// An event. Watchers that were away name the last id that they saw and get what came after it; where that is not known
 /// any more, the first event is `reset`: everything is to be asked for anew.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Event {
     /// It rises with each event, also when hostd was restarted.
     pub id: u64,

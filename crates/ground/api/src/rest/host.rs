@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// The host.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct HostState {
     /// Of its software.
     pub version: String,
@@ -33,6 +34,7 @@ pub struct HostState {
 
 /// A restart or the end of the host.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum HostAction {
     /// End all VMs and restart.
@@ -43,6 +45,7 @@ pub enum HostAction {
 
 /// A request for the host's power.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct HostPowerRequest {
     /// What to do.

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// Some of a list.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct List<T> {
     /// These.
     pub items: Vec<T>,

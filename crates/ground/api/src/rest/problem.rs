@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// Why a call was refused, or failed, and what to do.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ProblemDetails {
     /// `urn:bramble:problem:` and the reason.
     #[serde(rename = "type")]

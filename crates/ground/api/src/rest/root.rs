@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// Where the API starts.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ApiRoot {
     /// `Bramble`.
     pub product: String,

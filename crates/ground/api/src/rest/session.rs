@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// A login.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Login {
     /// The user's name.
@@ -16,6 +17,7 @@ pub struct Login {
 
 /// Who is asking, by session or token.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Session {
     /// The user's name.
     pub user: String,
@@ -33,6 +35,7 @@ pub struct Session {
 
 /// A change of one's own password.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct PasswordChange {
     /// The one of now.

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// What is on a disk of the host.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum DiskState {
     /// Nothing that is known: its first and last blocks are zero.
@@ -23,6 +24,7 @@ pub enum DiskState {
 
 /// A disk of the host.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Disk {
     /// Its serial number.
     pub serial: String,
@@ -38,6 +40,7 @@ pub struct Disk {
 
 /// The datastore.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Datastore {
     /// There is none: objects are kept in RAM until the host restarts, and volumes can't be made.
     pub is_volatile: bool,
@@ -61,6 +64,7 @@ pub struct Datastore {
 
 /// A datastore to be made.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct NewDatastore {
     /// The serial number of a disk: its free space is taken, or all of a blank one.
@@ -72,6 +76,7 @@ pub struct NewDatastore {
 
 /// A volume.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Volume {
     /// Its id: no other volume or snapshot of the datastore ever had it or will have it.
     pub id: u64,
@@ -87,6 +92,7 @@ pub struct Volume {
 
 /// A volume to be made.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct NewVolume {
     /// 1 to 64 bytes without control characters and `/`.
@@ -101,6 +107,7 @@ pub struct NewVolume {
 
 /// What is to change of a volume.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct VolumeChange {
     /// Its size, a multiple of 512; **a smaller one loses what lies behind**.
@@ -109,6 +116,7 @@ pub struct VolumeChange {
 
 /// An object: an image, firmware, a log.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Object {
     /// Its name; the word before `:` says what it is.
     pub name: String,
@@ -118,6 +126,7 @@ pub struct Object {
 
 /// An upload to be begun.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct NewUpload {
     /// Name of the object that it becomes: `image:`, `iso:` or `firmware:` and 1 to 48 bytes.
@@ -131,6 +140,7 @@ pub struct NewUpload {
 
 /// An upload.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Upload {
     /// Its id.
     pub id: String,
@@ -147,6 +157,7 @@ pub struct Upload {
 
 /// An import: a raw image becomes a volume.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct NewImport {
     /// Name of an object that is an image of a disk: qcow2 where it starts as one, else raw.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// A token, without its secret.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Token {
     /// Its id.
     pub id: String,
@@ -24,6 +25,7 @@ pub struct Token {
 
 /// A token to be made.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct NewToken {
     /// What it is for: 1 to 64 characters.
@@ -37,6 +39,7 @@ pub struct NewToken {
 
 /// A token that was made: the only time that its secret is told.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct MadeToken {
     /// What goes into `Authorization: Bearer …`.
     pub secret: String,

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// What a user may; each may what those before it may.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// Sees everything but secrets, and changes nothing.
@@ -17,6 +18,7 @@ pub enum Role {
 
 /// A user.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct User {
     /// 1 to 32 characters of a–z, 0–9, `.`, `_` and `-`.
     pub name: String,
@@ -30,6 +32,7 @@ pub struct User {
 
 /// A user to be made.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct NewUser {
     /// 1 to 32 characters of a–z, 0–9, `.`, `_` and `-`.
@@ -42,6 +45,7 @@ pub struct NewUser {
 
 /// What is to change of a user.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct UserChange {
     /// What it may from now on.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// What a VM does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Power {
     /// It does not run.
@@ -21,6 +22,7 @@ pub enum Power {
 
 /// A VM.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Vm {
     /// Its name: no other VM of the host has it.
     pub name: String,
@@ -42,6 +44,7 @@ pub struct Vm {
 
 /// A VM and its configuration.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct VmDetail {
     /// The VM.
     #[serde(flatten)]
@@ -54,6 +57,7 @@ pub struct VmDetail {
 
 /// Where a VM's configuration is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Origin {
     /// In the boot archive: it can be powered, and not changed.
@@ -64,6 +68,7 @@ pub enum Origin {
 
 /// Exits of a VM's vCPUs to the vmkernel, by reason.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Exits {
     /// Calls: PSCI, SMCCC.
     pub call: u64,
@@ -83,6 +88,7 @@ pub struct Exits {
 
 /// A console of a VM.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Console {
     /// `uart`, or `virtio`.
     pub name: String,
@@ -92,6 +98,7 @@ pub struct Console {
 
 /// What a VM is asked to do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum PowerAction {
     /// Start it.
@@ -110,6 +117,7 @@ pub enum PowerAction {
 
 /// A request for a VM's power.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct PowerRequest {
     /// What to do.
@@ -118,6 +126,7 @@ pub struct PowerRequest {
 
 /// A snapshot of a VM.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Snapshot {
     /// Its id.
     pub id: u64,
@@ -134,6 +143,7 @@ pub struct Snapshot {
 
 /// A snapshot to be taken, of all of a VM's volumes at one moment.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct NewSnapshot {
     /// 1 to 64 bytes without control characters and `/`.
