@@ -16,6 +16,7 @@
 //! | what goes on: consoles, events, downloads | `streams` |
 //! | long work | [`tasks`]; `jobs` is what they do |
 //! | which operation a request asks for, and who may | [`route`] |
+//! | requests that come again with their key | `idempotency` |
 //! | what outlives hostd | [`kept`] |
 //! | why a call is refused | [`problem`] |
 //! | the vmkernel, time, another vCPU | [`port`] |
@@ -35,6 +36,7 @@ pub mod events;
 #[cfg(any(test, feature = "fake"))]
 pub mod fake;
 pub mod http;
+mod idempotency;
 pub mod identity;
 pub mod inventory;
 mod jobs;
@@ -63,6 +65,7 @@ use core::cell::RefCell;
 use core::time::Duration;
 use embassy_futures::select::{Either, select};
 use events::Events;
+use idempotency::Answers;
 use kept::Kept;
 use operations::uploads::UploadEntry;
 use port::Port;
@@ -82,6 +85,7 @@ pub struct Management<P> {
     watch: Watch,
     uploads: Kept<Vec<UploadEntry>>,
     uploading: Turn,
+    answers: Answers,
     pool: RefCell<Pool>,
     /// Rings when a connection has to give way.
     gave_way: Bell,
@@ -105,6 +109,7 @@ impl<P: Port> Management<P> {
             watch: Watch::default(),
             uploads: Kept::new("run:uploads"),
             uploading: Turn::default(),
+            answers: Answers::default(),
             pool: RefCell::default(),
             gave_way: Bell::default(),
         }
@@ -131,6 +136,9 @@ impl<P: Port> Management<P> {
             self.port.call(Call::Version, &mut [], [0; 3]).map_or(0, |[_, generation, _]| generation);
         self.events.begin(u32::try_from(generation).unwrap_or(u32::MAX));
         self.tasks.open(&self.port).await;
+        if self.answers.kept.load(&self.port).await.is_err() {
+            self.answers.kept.forget();
+        }
         if self.uploads.load(&self.port).await.is_err() {
             self.uploads.forget();
         }

@@ -6,6 +6,7 @@ use crate::auth::{self, Caller};
 use crate::http::head::{HEAD_MAX, Length};
 use crate::http::wire::Patience;
 use crate::http::{Body, BodyFault, Ended, Head, HeadFault, Method, Response, Wire};
+use crate::idempotency::Known;
 use crate::operations::{self, Call, Outcome};
 use crate::port::Port;
 use crate::problem::Problem;
@@ -147,7 +148,22 @@ impl<S: Read + Write, P: Port> Connection<'_, '_, S, P> {
             return Ok(operations::uploads::receive(&call, &mut self.wire, body).await?);
         }
         call.body = self.body(head, body).await?;
-        Ok(operations::carry_out(route.operation, &call).await?)
+        match head.header("idempotency-key").filter(|_| route.is_idempotent()) {
+            Some(key) => self.once(route, &call, key).await,
+            None => Ok(operations::carry_out(route.operation, &call).await?),
+        }
+    }
+
+    /// Carries out what has not been, under this key; else tells how it was answered.
+    async fn once(&self, route: &Route, call: &Call<'_, P>, key: &str) -> Result<Outcome, Refusal> {
+        match self.management.answers.look_up(call, key)? {
+            Known::Answered(response) => Ok(response.into()),
+            Known::First(first) => {
+                let outcome = operations::carry_out(route.operation, call).await?;
+                first.answered(&self.management.port, &outcome).await;
+                Ok(outcome)
+            }
+        }
     }
 
     /// Who asks, if that one may.

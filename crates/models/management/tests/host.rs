@@ -485,3 +485,29 @@ fn counters_are_there_for_prometheus() {
         assert_eq!(admin.ended(&house, &refused).await["problem"]["reason"], "not-supported");
     });
 }
+
+#[test]
+fn a_request_that_comes_again_with_its_key_makes_nothing_twice() {
+    let house = House::default();
+    let new = json!({ "name": "v", "bytes": 1 << 20 });
+    let (headers, first) = house.run(async {
+        let mut admin = with_datastore(&house).await;
+        admin.headers += "Idempotency-Key: one\r\n";
+        let first = admin.json("POST", "/api/v1/volumes", &new).await;
+        assert_eq!(first.status, 201);
+        let other = admin.json("POST", "/api/v1/volumes", &json!({ "name": "w", "bytes": 512 })).await;
+        assert_eq!((other.status, other.json()["reason"].as_str()), (422, Some("key-used")));
+        (admin.headers.clone(), first)
+    });
+    // Also after hostd's death.
+    let house = house.restart();
+    house.run(async {
+        house.sleep(Duration::from_secs(1)).await;
+        let mut admin = Client::connect(&house);
+        admin.headers = headers;
+        let again = admin.json("POST", "/api/v1/volumes", &new).await;
+        assert_eq!((again.status, again.header("idempotency-replayed")), (201, Some("true")));
+        assert_eq!((again.json(), again.header("location")), (first.json(), first.header("location")));
+        assert_eq!(admin.get("/api/v1/volumes").await.json()["total"], 1);
+    });
+}
