@@ -2,7 +2,7 @@
 //! `src/openapi.json`, which hostd serves (rule `golden`).
 //!
 //! After a wanted change: `BLESS=1 cargo test -p management --test openapi`, and look at the difference.
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use api::host::Vm as VmConfiguration;
 use api::rest::*;

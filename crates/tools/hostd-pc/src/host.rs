@@ -4,7 +4,6 @@ use abi::{Call, Status};
 use management::fake::{Environment, RamVmkernel};
 use management::port::{Platform, Received, Refused, Request, Vmkernel};
 use std::future::Future;
-use std::io::Write;
 use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::oneshot;
@@ -19,19 +18,13 @@ pub struct PcHost {
     worker: Sender<Work>,
 }
 
-impl Default for PcHost {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl PcHost {
-    /// Started now.
-    pub fn new() -> Self {
+    /// Started now; `log` gets the lines of its log.
+    pub fn new(log: impl Fn(&str) + 'static) -> Self {
         let started = Instant::now();
         let (worker, work) = channel::<Work>();
         std::thread::spawn(move || work.into_iter().for_each(|work| work()));
-        Self { vmkernel: RamVmkernel::new(Pc { started }), started, worker }
+        Self { vmkernel: RamVmkernel::new(Pc { started, log: Box::new(log) }), started, worker }
     }
 
     /// Its vmkernel.
@@ -72,6 +65,7 @@ impl Vmkernel for PcHost {
 
 struct Pc {
     started: Instant,
+    log: Box<dyn Fn(&str)>,
 }
 
 impl Environment for Pc {
@@ -88,7 +82,6 @@ impl Environment for Pc {
     }
 
     fn log(&self, line: &str) {
-        // Without anyone who reads it goes on.
-        let _ = writeln!(std::io::stdout(), "hostd: {line}");
+        (self.log)(line);
     }
 }

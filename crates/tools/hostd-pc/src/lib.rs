@@ -23,15 +23,15 @@ pub struct Options {
     pub demo: bool,
 }
 
-/// Serves until the process ends. `started` gets the port.
-pub fn serve(options: Options, started: impl FnOnce(u16)) -> Result<()> {
+/// Serves until the process ends. `started` gets the port, `log` the lines of the host's log.
+pub fn serve(options: Options, started: impl FnOnce(u16), log: impl Fn(&str) + 'static) -> Result<()> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let local = LocalSet::new();
     local.block_on(&runtime, async move {
         let listener = TcpListener::bind(("127.0.0.1", options.port))
             .await
             .with_context(|| format!("can't listen on 127.0.0.1:{}", options.port))?;
-        let host = PcHost::new();
+        let host = PcHost::new(log);
         if options.demo {
             vms::put(host.vmkernel());
         }

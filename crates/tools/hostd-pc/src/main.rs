@@ -3,6 +3,7 @@
 
 use clap::Parser;
 use hostd_pc::{Options, serve};
+use std::io::Write;
 
 /// hostd on this machine, over a vmkernel in RAM: for work on the web UI and on clients. Plain HTTP, on the loopback only;
 /// everything is lost when it ends.
@@ -19,5 +20,7 @@ struct Arguments {
 
 fn main() -> anyhow::Result<()> {
     let Arguments { port, empty } = Arguments::parse();
-    serve(Options { port, demo: !empty }, |port| println!("hostd: http://127.0.0.1:{port}"))
+    // Without anyone who reads it goes on.
+    let say = |line: &str| drop(writeln!(std::io::stdout(), "hostd: {line}"));
+    serve(Options { port, demo: !empty }, |port| say(&format!("http://127.0.0.1:{port}")), say)
 }

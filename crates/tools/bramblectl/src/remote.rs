@@ -1,0 +1,88 @@
+//! Work on a host, through its API.
+//!
+//! | what | module |
+//! |---|---|
+//! | which hosts, which CA, which token | [`contexts`] |
+//! | requests and answers | [`client`] over [`connection`] |
+//! | logins | [`login`] |
+//! | commands | [`vms`], [`console`], [`storage`], [`audit`] |
+
+mod audit;
+mod client;
+mod connection;
+mod console;
+mod contexts;
+mod login;
+mod storage;
+mod terminal;
+mod vms;
+
+pub use audit::AuditCommand;
+pub use contexts::ContextCommand;
+pub use login::LoginOptions;
+pub use storage::StorageCommand;
+pub use vms::VmCommand;
+
+use anyhow::Result;
+use client::Client;
+use contexts::Contexts;
+use serde_json::Value;
+
+/// How answers are shown.
+#[derive(clap::Args, Clone, Default)]
+pub struct Show {
+    /// The host to work on, instead of the one chosen by `context use`.
+    #[arg(long, global = true, value_name = "NAME")]
+    pub context: Option<String>,
+    /// Print what the API answers, as JSON.
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+impl Show {
+    fn client(&self) -> Result<Client> {
+        Client::new(Contexts::read()?.find(self.context.as_deref())?.clone())
+    }
+
+    /// Prints the items of a list: as JSON, or these fields in columns.
+    fn list(&self, items: &[Value], columns: &[&str]) {
+        if self.json {
+            return println!("{}", Value::from(items));
+        }
+        let mut rows =
+            vec![columns.iter().map(|name| name.to_uppercase().replace('_', " ")).collect::<Vec<_>>()];
+        rows.extend(items.iter().map(|item| columns.iter().map(|name| text(&item[*name])).collect()));
+        let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+        let widths: Vec<usize> = (0..columns.len()).map(width).collect();
+        for row in &rows {
+            let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+            println!("{}", cells.collect::<Vec<_>>().join("  ").trim_end());
+        }
+    }
+
+    /// Prints a resource: as JSON, or a field a line.
+    fn one(&self, resource: &Value) {
+        match resource.as_object() {
+            Some(fields) if !self.json => {
+                let width = fields.keys().map(String::len).max().unwrap_or(0);
+                for (name, value) in fields {
+                    println!("{name:width$}  {}", text(value));
+                }
+            }
+            _ => println!("{resource}"),
+        }
+    }
+}
+
+fn text(value: &Value) -> String {
+    match value {
+        Value::Null => String::from("-"),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// Runs `bramblectl login`.
+pub fn log_in(show: &Show, options: &LoginOptions) -> Result<()> {
+    login::log_in(show, options)
+}

@@ -1,0 +1,127 @@
+//! A connection to a host: plain to the loopback, else TLS 1.3 with the CA that is pinned, and no other.
+
+use anyhow::{Context as _, Result, bail, ensure};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, TcpStream};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Both kinds.
+pub enum Connection {
+    Plain(TcpStream),
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+}
+
+/// Where a host is: `https://name[:port]`, or `http://127.0.0.1:port`.
+pub struct Address {
+    pub authority: String,
+    host: String,
+    port: u16,
+    is_tls: bool,
+}
+
+impl Address {
+    /// Reads one.
+    pub fn parse(url: &str) -> Result<Self> {
+        let (is_tls, rest) = match (url.strip_prefix("https://"), url.strip_prefix("http://")) {
+            (Some(rest), _) => (true, rest),
+            (_, Some(rest)) => (false, rest),
+            _ => bail!("{url} is no address of a host: write https://NAME or https://NAME:PORT"),
+        };
+        let authority = rest.trim_end_matches('/').to_owned();
+        ensure!(!authority.contains('/'), "{url} has a path: an address ends after the name or the port");
+        let (host, port) = match authority.rsplit_once(':') {
+            Some((host, port)) if !host.is_empty() && !port.contains(']') => {
+                (host, port.parse().with_context(|| format!("{port} is no port"))?)
+            }
+            _ => (authority.as_str(), if is_tls { 443 } else { 80 }),
+        };
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let is_loopback =
+            host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback());
+        ensure!(is_tls || is_loopback, "plain HTTP is for this machine's own hostd only: write https://");
+        Ok(Self { host, port, is_tls, authority })
+    }
+}
+
+impl Connection {
+    /// Connects; `ca`: the host's CA as PEM.
+    pub fn open(address: &Address, ca: Option<&str>) -> Result<Self> {
+        let at = (address.host.as_str(), address.port);
+        let socket = TcpStream::connect(at).with_context(|| {
+            format!("can't reach {}: is the host on, and this its address?", address.authority)
+        })?;
+        socket.set_nodelay(true)?;
+        socket.set_read_timeout(Some(Duration::from_secs(60)))?;
+        if !address.is_tls {
+            return Ok(Self::Plain(socket));
+        }
+        let ca = ca.context("no CA is pinned for this host: add it by `bramblectl context add --ca FILE`")?;
+        let mut roots = RootCertStore::empty();
+        for certificate in CertificateDer::pem_slice_iter(ca.as_bytes()) {
+            roots.add(certificate.context("the pinned CA is no certificate")?)?;
+        }
+        let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_protocol_versions(&[&rustls::version::TLS13])?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let name = ServerName::try_from(address.host.clone())?;
+        let client = ClientConnection::new(Arc::new(config), name)?;
+        Ok(Self::Tls(Box::new(StreamOwned::new(client, socket))))
+    }
+
+    /// Reads give up after so long, without losing anything.
+    pub fn set_patience(&self, time: Duration) -> Result<()> {
+        let socket = match self {
+            Self::Plain(socket) => socket,
+            Self::Tls(stream) => &stream.sock,
+        };
+        Ok(socket.set_read_timeout(Some(time))?)
+    }
+}
+
+impl Read for Connection {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(socket) => socket.read(into),
+            Self::Tls(stream) => stream.read(into),
+        }
+    }
+}
+
+impl Write for Connection {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(socket) => socket.write(bytes),
+            Self::Tls(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Plain(socket) => socket.flush(),
+            Self::Tls(stream) => stream.flush(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Address;
+
+    #[test]
+    fn addresses_are_read_and_plain_http_stays_on_this_machine() {
+        let address = Address::parse("https://attic.local:8443/").expect("an address");
+        assert_eq!((address.host.as_str(), address.port, address.is_tls), ("attic.local", 8443, true));
+        assert_eq!(Address::parse("https://attic").expect("an address").port, 443);
+        assert_eq!(Address::parse("https://[2001:db8::1]").expect("an address").host, "2001:db8::1");
+        assert_eq!(Address::parse("http://[::1]:80").expect("an address").host, "::1");
+        assert!(Address::parse("http://127.0.0.1:8480").is_ok());
+        assert!(Address::parse("http://192.0.2.1:8480").is_err());
+        assert!(Address::parse("attic").is_err());
+        assert!(Address::parse("https://attic/api").is_err());
+    }
+}
