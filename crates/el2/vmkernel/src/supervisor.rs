@@ -87,12 +87,11 @@ pub fn start(host: &'static Host, pe: &mut Pe) {
     }
 }
 
-/// Blocks that hostd touches in its first instructions: device tree, image, heap (4 MiB), buffers.
-const FIRST_BLOCKS: u64 = 5;
-
-/// Takes the memory that the world starts with while no guest waits, and fills the pool of zeroed blocks for guests again.
+/// Takes the world's memory, all of it, while no guest waits, and fills the pool of zeroed blocks for guests again: what it
+/// touched later would come out of that pool.
 fn take_memory(world: &Vm) {
-    for block in 0..FIRST_BLOCKS {
+    let blocks = world.plan.ram.bytes() / el2::memory::BLOCK_BYTES;
+    for block in 0..blocks {
         let offset = block.saturating_mul(el2::memory::BLOCK_BYTES);
         let _ = world.plan.ram.start().checked_add(offset).and_then(|at| world.ram.touch(at));
     }
