@@ -126,6 +126,10 @@ impl Session {
     /// Leaves the store in order.
     pub fn close(mut self) -> Result<()> {
         self.settle();
+        // What that checkpoint freed is spared for the older root; one more, and it is room.
+        if self.store.usage().freed > 0 {
+            self.settle();
+        }
         self.tell_events();
         match self.store.read_only() {
             Some(why) => bail!("the datastore became read-only: {why}"),

@@ -168,7 +168,7 @@ impl Bench<'_> {
         let mib = self.options.size;
         let fill = self.sequential(true, 128 << 10);
         // Room for the volume and a whole pass over it; a RAM disk has less.
-        let spare = if place == "ram" { mib / 4 } else { mib + mib / 4 };
+        let spare = if place == "ram" { mib / 4 } else { mib + mib / 8 };
         let (store, all) = (folder.join("bramble-bench.store"), mib + spare + 64);
         Ours::lay_out(&store, all)?;
         let ours = Ours::create(&self.tool, store, all, mib)?;
