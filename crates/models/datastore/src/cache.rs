@@ -28,6 +28,11 @@ impl<Page: AsRef<PageBytes>> Cache<Page> {
         Self { slots: Vec::with_capacity(capacity), index: BTreeMap::new(), hand: 0, capacity }
     }
 
+    /// Pages that it will still take and not give back.
+    pub fn room(&self) -> usize {
+        self.capacity.saturating_sub(self.slots.len())
+    }
+
     /// The page of `block`, if it is here with that checksum.
     pub fn get(&mut self, block: u32, crc: u32) -> Option<&PageBytes> {
         let slot = self.slots.get_mut(*self.index.get(&block)?)?;

@@ -181,8 +181,9 @@ impl<P: BlockPort> Store<P> {
             return Err(Error::BadRequest);
         }
         let free = self.slots.iter().position(Option::is_none).ok_or(Error::Busy)?;
-        let needed = if moves { count.saturating_add(1) } else { 0 };
-        if moves && self.pool.len() < needed.saturating_add(SPARE_PAGES) {
+        // What the cache, log and checkpoint still need is left to them: requests may be waiting for a checkpoint.
+        let left = count.saturating_add(1).saturating_add(SPARE_PAGES).saturating_add(self.cache.room());
+        if moves && self.pool.len() < left {
             return Err(Error::Busy);
         }
         let mut pages: Vec<Option<P::Page>> = Vec::new();

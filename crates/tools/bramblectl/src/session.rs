@@ -25,7 +25,7 @@ impl Session {
     /// The same, with so many changes to a generation.
     pub fn open_with(path: &Path, write: bool, generation_weight: usize) -> Result<Self> {
         let port = crate::table::open(path, write)?;
-        let options = Options { read_only: !write, generation_weight, ..Options::default() };
+        let options = Options { io_pages: 2048, read_only: !write, generation_weight, ..Options::default() };
         let store = run(mount(port, options)).map_err(|(_, error)| anyhow!("{}: {error}", path.display()))?;
         let mut session = Self { store };
         session.tell_events();

@@ -1,6 +1,9 @@
 //! The tool as people use it: on files and cards, with qemu's tools where they are installed.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+#[path = "datastore/reader.rs"]
+mod reader;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 

@@ -82,7 +82,14 @@ impl Report {
 const BLOCKS: usize = 4096 + 256;
 
 pub fn options(defect: Option<Defect>) -> Options {
-    Options { cache_pages: 64, io_pages: 64, slots: 12, generation_weight: 700, defect, ..Options::default() }
+    Options {
+        cache_pages: 64,
+        io_pages: 128,
+        slots: 12,
+        generation_weight: 700,
+        defect,
+        ..Options::default()
+    }
 }
 
 struct Pending {

@@ -6,7 +6,9 @@ use super::{
 use crate::format::{ROOT_BLOCKS, SUPER_BLOCKS, seal};
 use crate::sim::rig::MemoryPort;
 use crate::wire::{get_u64, put_u32, put_u64};
-use crate::{CheckOptions, Error, Event, Finding, MountError, Op, ReadOnly, Target, check, mount, run};
+use crate::{
+    CheckOptions, Error, Event, Finding, MountError, Op, Options, ReadOnly, Target, check, format, mount, run,
+};
 use std::string::ToString;
 use std::vec::Vec;
 
@@ -282,4 +284,31 @@ fn a_lost_space_map_is_rebuilt() {
     let (findings, repaired) = look(&mut port, true);
     assert!(findings.contains(&Finding::Node(root.tree.block)) && findings.contains(&Finding::Bitmap(0)));
     assert_eq!(repaired, 0);
+}
+
+#[test]
+fn requests_that_wait_for_a_checkpoint_leave_it_its_pages() {
+    let mut port = MemoryPort::new(2 * BLOCKS);
+    run(format(&mut port, [3; 16])).unwrap();
+    let options = Options { cache_pages: 512, slots: 16, generation_weight: 200, ..options() };
+    let mut store = run(mount(port, options)).ok().unwrap();
+    let v = volume(&mut store, "v", 200 * 508);
+    // A generation that is full, with 200 map pages for the cache,
+    for block in (0..200 * 508).step_by(508) {
+        write(&mut store, v, block, 1, 1).unwrap();
+    }
+    // another one that is full before the first is written,
+    let op = |n: u64| Op::Write { sector: n * 128 * 8, sectors: 128 * 8, durable: false };
+    for n in 0..2 {
+        store.submit(1, v, op(n), &mut |_, into| into.fill(2)).unwrap();
+    }
+    (0..30).for_each(|_| _ = store.poll());
+    // and as many requests as are let in, which have to wait.
+    let let_in =
+        (0..16).take_while(|n| store.submit(1, v, op(*n), &mut |_, into| into.fill(3)).is_ok()).count();
+    for _ in 0..2 + let_in {
+        finish(&mut store).unwrap();
+    }
+    assert!(let_in > 0);
+    assert_eq!((read(&mut store, v, 0), read(&mut store, v, 508)), (Ok(3), Ok(1)));
 }
