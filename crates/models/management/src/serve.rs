@@ -260,7 +260,6 @@ fn refused_head(fault: HeadFault) -> Problem {
         HeadFault::TooLarge => {
             (431, "head-too-large", "the head of the request is longer than 8 KiB, or has over 64 lines")
         }
-        HeadFault::Method => (501, "unknown-method", "there is no such method here"),
         HeadFault::Coding => (501, "unknown-coding", "the body has a transfer coding other than chunked"),
     };
     Problem::new(status, reason, detail, "use a client that speaks HTTP/1.1 as in RFC 9112")

@@ -1,5 +1,5 @@
 //! A connection, through a stream in memory: what is taken, what is refused, how long who may take.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing)]
 
 mod client;
 
@@ -53,6 +53,7 @@ fn methods_are_told() {
         let mut client = Client::connect(&house);
         let answer = client.ask("DELETE", "/api/v1", "").await;
         assert_eq!((answer.status, answer.header("allow")), (405, Some("GET, HEAD, OPTIONS")));
+        assert_eq!(client.ask("BREW", "/api/v1", "").await.status, 405);
         let answer = client.ask("OPTIONS", "/api/v1", "").await;
         assert_eq!((answer.status, answer.header("allow")), (204, Some("GET, HEAD, OPTIONS")));
         let answer = client.head("/api/v1").await;
@@ -68,7 +69,7 @@ fn a_bad_head_is_answered_and_ends_the_connection() {
     house.run(async {
         for (bytes, status) in [
             ("\x16\x03\x01\x02\x00\x01\x00\x01\r\n\r\n", 400),
-            ("BREW /pot HTTP/1.1\r\nHost: x\r\n\r\n", 501),
+            ("GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n", 501),
             ("GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
         ] {
             let mut client = Client::connect(&house);
@@ -129,4 +130,16 @@ fn idle_strangers_give_way_to_a_newcomer() {
         assert!(idle[0].is_closed().await);
         assert!(house.now() < Duration::from_secs(1));
     });
+}
+
+#[test]
+fn a_connection_takes_little_memory() {
+    let house = House::default();
+    let (_ours, theirs) = management::fake::pair();
+    let ticket = house.management.admit().unwrap();
+    let peer = std::net::SocketAddr::from(([192, 0, 2, 7], 40_000));
+    let task = management::serve(&house.management, theirs, peer, ticket);
+    // Beside its buffer of 8 KiB; 32 of them are to fit hostd's heap.
+    let bytes = size_of_val(&task);
+    assert!(bytes <= 16 * 1024, "{bytes}");
 }

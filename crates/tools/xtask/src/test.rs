@@ -1,5 +1,6 @@
 //! `./bramble test`: every test of the project, in stages; what CI runs.
 
+mod api;
 mod libtest;
 mod stages;
 mod tally;

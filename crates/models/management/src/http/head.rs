@@ -54,6 +54,8 @@ pub enum Method {
     Patch,
     Delete,
     Options,
+    /// One that nothing here has.
+    Other,
 }
 
 impl Method {
@@ -69,8 +71,8 @@ impl Method {
     ];
 
     /// By its name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.iter().find(|(_, known)| *known == name).map(|(method, _)| *method)
+    pub fn from_name(name: &str) -> Self {
+        Self::ALL.iter().find(|(_, known)| *known == name).map_or(Self::Other, |(method, _)| *method)
     }
 
     /// Its name.
@@ -116,8 +118,6 @@ pub enum HeadFault {
     Malformed,
     /// It is longer than [`HEAD_MAX`], or has too many lines.
     TooLarge,
-    /// The method is none of [`Method`].
-    Method,
     /// A transfer coding other than `chunked`.
     Coding,
 }
@@ -133,7 +133,7 @@ impl Head {
             Ok(_) | Err(httparse::Error::TooManyHeaders) => return Err(HeadFault::TooLarge),
             Err(_) => return Err(HeadFault::Malformed),
         };
-        let method = Method::from_name(request.method.unwrap_or_default()).ok_or(HeadFault::Method)?;
+        let method = Method::from_name(request.method.unwrap_or_default());
         let (path, query) = split_target(request.path.unwrap_or_default()).ok_or(HeadFault::Malformed)?;
         let version_1_1 = request.version == Some(1);
         let headers = known(request.headers)?;
@@ -286,7 +286,7 @@ mod tests {
         assert_eq!(with("Content-Length: 1\r\n folded"), Err(HeadFault::Malformed));
         assert_eq!(with("Transfer-Encoding: Chunked").map(|head| head.length), Ok(Length::Chunked));
         assert_eq!(parsed("GET / HTTP/1.1\r\n\r\n"), Err(HeadFault::Malformed));
-        assert_eq!(parsed("BREW / HTTP/1.1\r\nHost: x\r\n\r\n"), Err(HeadFault::Method));
+        assert_eq!(parsed("BR EW / HTTP/1.1\r\nHost: x\r\n\r\n"), Err(HeadFault::Malformed));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The stages of `./bramble test`, in their order: what is quick and likely to fail comes first.
 
 use super::Run;
+use super::api::api;
 use super::libtest::{count_tests, programs, results};
 use crate::build;
 use crate::guests::Guests;
@@ -29,6 +30,7 @@ pub const ALL: &[Stage] = &[
         what: "power cuts and disk faults in the datastore's simulator",
         run: datastore,
     },
+    Stage { name: "api", what: "schemathesis against hostd on this machine", run: api },
     Stage { name: "fuzz", what: "each fuzz target for a fixed count", run: fuzz },
     Stage { name: "miri", what: "unit tests of the floors without unsafe, under Miri", run: miri },
     Stage { name: "system", what: "the image with guests in QEMU", run: system_tests },
