@@ -1,6 +1,6 @@
 //! The test guest's behaviours, under Bramble: interrupts, timers, PSCI, faults, traps, devices.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use std::time::Duration;
 use system::Board;
 use system::scene::{BOOT, Scene, on};
@@ -8,15 +8,29 @@ use system::scene::{BOOT, Scene, on};
 /// Long lists on a slow machine.
 const LIST: Duration = Duration::from_secs(240);
 
+/// hostd's memory.
+const HOSTD_MIB: u64 = 24;
+
+/// MiB for guests, and KiB that are the host's, where the host last said so.
+fn memory(text: &str) -> Option<(u64, u64)> {
+    let (before, after) = text.rsplit_once(" MiB for guests, ")?;
+    Some((before.rsplit(' ').next()?.parse().ok()?, after.split(' ').next()?.parse().ok()?))
+}
+
 /// Runs behaviours in one VM and looks for a failed one.
 fn behaviours(scene: Scene, list: &str) -> Result<()> {
     let mut machine = scene.test_guest("t", 2, list)?.start()?;
     machine.expect("t: 2 vCPUs", BOOT)?;
+    let before = memory(&machine.text()).context("how much memory there is")?;
     let said = machine.expect("t| TESTS DONE ", LIST)?;
     let failed: Vec<&str> = said.lines().filter(|line| line.contains(" FAILED ")).collect();
     ensure!(failed.is_empty(), "{}", failed.join("\n"));
     machine.expect(" 0 failed", BOOT)?;
-    machine.expect("host: all VMs are off", BOOT)?;
+    machine.expect("host: all VMs are off;", BOOT)?;
+    let (guests, own) = memory(&machine.expect("for the host", BOOT)?).context("how much is left")?;
+    // hostd goes on. What EL2's heap has grown by it keeps; all else came back.
+    let expected = before.0 - HOSTD_MIB - (own - before.1) / 1024;
+    ensure!(guests == expected, "{guests} MiB are free, and {expected} were expected");
     Ok(())
 }
 

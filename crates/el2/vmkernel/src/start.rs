@@ -41,12 +41,7 @@ pub fn start_host(host: &'static Host, pe: &mut Pe) {
         host.board.pes.len(),
         2 + u8::from(el2::gic::is_v3())
     );
-    log!(
-        console,
-        "{} MiB for guests, {} KiB for the host",
-        el2::memory::free().bytes >> 20,
-        el2::boot::own_bytes() >> 10
-    );
+    log!(console, "{}", memory());
     while el2::memory::prepare_step() {}
     let devices = host.devices.call_once(|| crate::host_devices::start(host));
     devices.listen(pe);
@@ -287,9 +282,15 @@ pub fn has_argument(host: &Host, wanted: &str) -> bool {
     host.board.boot_arguments.split(' ').any(|argument| argument == wanted)
 }
 
+/// How the RAM is shared out now.
+fn memory() -> String {
+    let (guests, own) = (el2::memory::free().bytes >> 20, el2::boot::own_bytes() >> 10);
+    format!("{guests} MiB for guests, {own} KiB for the host")
+}
+
 /// The last VM is off.
 pub fn all_vms_are_off(host: &Host) {
-    log!(host.console, "host: all VMs are off");
+    log!(host.console, "host: all VMs are off; {}", memory());
     crate::drill::at_end(host);
     if has_argument(host, "bramble.exit")
         && let Some(devices) = host.devices.get()
