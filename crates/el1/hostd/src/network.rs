@@ -8,13 +8,12 @@
 
 use crate::card::Card;
 use crate::executor::Task;
+use crate::port::World;
+use crate::server::{self, Server};
 use crate::vmkernel::Vmkernel;
 use alloc::boxed::Box;
 use alloc::string::ToString;
-use core::future::{Future, poll_fn};
-use core::pin::pin;
 use core::str::FromStr;
-use core::task::Poll;
 use el1::Boot;
 use embassy_net::tcp::TcpSocket;
 use embassy_net::{Config, ConfigV4, ConfigV6, Ipv4Cidr, Ipv6Address, Ipv6Cidr, Stack, StackResources};
@@ -25,8 +24,8 @@ use futures_util::future::join;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use management::redirect;
 
-/// … and sockets of the stack's own (DHCP), and for what asks others.
-const SOCKETS: usize = PLAIN_CONNECTIONS + 4;
+/// All sockets, with the stack's own (DHCP), and for what asks others.
+const SOCKETS: usize = server::SOCKETS + PLAIN_CONNECTIONS + 4;
 /// HTTP, for which there is no more than a hint.
 const PLAIN_PORT: u16 = 80;
 /// Connections at a time there, and how long each may take.
@@ -34,12 +33,15 @@ const PLAIN_CONNECTIONS: usize = 2;
 const PLAIN_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Runs the network of this card for ever.
-pub async fn run(boot: &'static Boot, vmkernel: &'static Vmkernel, card: Card, seed: u64) {
+pub async fn run(boot: &'static Boot, vmkernel: &'static Vmkernel, world: World, card: Card, seed: u64) {
     let resources = Box::leak(Box::new(StackResources::<SOCKETS>::new()));
     let config = configuration(boot, vmkernel, card.address());
     let (stack, mut runner) = embassy_net::new(card, config, resources, seed);
     let tasks: FuturesUnordered<Task> = FuturesUnordered::new();
-    tasks.push(Box::pin(announce(vmkernel, stack)));
+    let server: &'static Server = Box::leak(Box::new(Server::new(vmkernel, world)));
+    tasks.push(Box::pin(server.manage()));
+    tasks.push(Box::pin(server.identify(stack)));
+    (0..server::SOCKETS).for_each(|_| tasks.push(Box::pin(server.connections(stack))));
     (0..PLAIN_CONNECTIONS).for_each(|_| tasks.push(Box::pin(redirections(stack))));
     join(runner.run(), tasks.collect::<()>()).await;
 }
@@ -76,25 +78,6 @@ fn fixed(text: &str) -> Option<StaticConfigV4> {
 fn link_local([a, b, c, d, e, f]: [u8; 6]) -> Ipv6Address {
     let pair = |high, low| u16::from_be_bytes([high, low]);
     Ipv6Address::new(0xfe80, 0, 0, 0, pair(a ^ 2, b), pair(c, 0xff), pair(0xfe, d), pair(e, f))
-}
-
-/// Says each address that the host gets.
-async fn announce(vmkernel: &'static Vmkernel, stack: Stack<'static>) {
-    let mut told = None;
-    loop {
-        let address = stack.config_v4().map(|config| config.address.address());
-        if let Some(address) = address.filter(|_| told != address) {
-            vmkernel.log(format_args!("address {address}"));
-        }
-        told = address;
-        // It wakes this task at every change; the link-local address never goes.
-        let mut down = pin!(stack.wait_config_down());
-        poll_fn(|context| {
-            let now = stack.config_v4().map(|config| config.address.address());
-            if now != told { Poll::Ready(()) } else { down.as_mut().poll(context) }
-        })
-        .await;
-    }
 }
 
 /// Tells who comes by plain HTTP where it is by HTTPS, one after the other.

@@ -15,6 +15,17 @@ const BYTES: usize = 4096;
 /// How often a line is offered to a log that is busy; then it is dropped.
 const LOG_TRIES: u32 = 100;
 
+/// The time, as the host has it.
+#[derive(Clone, Copy)]
+pub struct Time {
+    /// Since 1970.
+    pub unix_seconds: u64,
+    /// Nanoseconds since the host started.
+    pub uptime: u64,
+    /// Whether the first is right.
+    pub is_known: bool,
+}
+
 /// The way to the vmkernel.
 pub struct Vmkernel(SpinMutex<Window>, Window);
 
@@ -58,10 +69,26 @@ impl Vmkernel {
         }
     }
 
-    /// Seconds since 1970, nanoseconds since the host started.
-    pub fn time(&self) -> (u64, u64) {
-        let [unix, uptime, _] = world::call(Call::Time, None, [0; 3]).unwrap_or_default();
-        (unix, uptime)
+    /// The time.
+    pub fn time(&self) -> Time {
+        let [unix_seconds, uptime, known] = world::call(Call::Time, None, [0; 3]).unwrap_or_default();
+        Time { unix_seconds, uptime, is_known: known == 1 }
+    }
+
+    /// Any call: `buffer` goes in and comes back.
+    pub fn call(&self, call: Call, buffer: &mut [u8], arguments: [u64; 3]) -> Result<[u64; 3], Status> {
+        if buffer.is_empty() {
+            return world::call(call, None, arguments);
+        }
+        if buffer.len() as u64 > call.buffer_max() {
+            return Err(Status::Invalid);
+        }
+        let page = self.0.lock();
+        let part = page.part(0, buffer.len());
+        part.fill(0, buffer);
+        let values = world::call(call, Some(part), arguments)?;
+        part.copy_to(0, buffer);
+        Ok(values)
     }
 
     /// Random bytes.

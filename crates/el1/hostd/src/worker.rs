@@ -26,7 +26,6 @@ struct Slot<T> {
 }
 
 /// Has vCPU 1 do `work`; its result. Dropped before that, the work is done all the same.
-#[expect(dead_code, reason = "the handshakes come next")]
 pub async fn compute<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     let slot: Arc<SpinMutex<Slot<T>>> = Arc::new(SpinMutex::new(Slot { result: None, waits: None }));
     let place = slot.clone();

@@ -16,7 +16,7 @@ mod tests;
 use crate::port::{Received, Refused, Request, Vmkernel};
 use crate::tls;
 use abi::request::OBJECT_NAME_BYTES;
-use abi::{RequestKind, Status};
+use abi::{Call, RequestKind, Status};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec;
@@ -146,6 +146,28 @@ pub async fn find<V: Vmkernel>(
     let (leaf, is_new) = store.find(Kind::Leaf, Some(&ca.key)).await?;
     let identity = tls::Identity { chain: vec![leaf.certificate, ca.certificate.clone()], key: leaf.key };
     Ok(Found { identity, ca: ca.certificate, is_new })
+}
+
+/// An identity for these names that nobody keeps: where objects can't be kept, each generation of hostd has another.
+pub async fn unkept(host: &dyn tls::Host, names: &Names, now: Now) -> Result<Found, Fault> {
+    find(&Nowhere, host, names, now).await
+}
+
+/// Keeps nothing.
+struct Nowhere;
+
+impl Vmkernel for Nowhere {
+    fn call(&self, _: Call, _: &mut [u8], _: [u64; 3]) -> Result<[u64; 3], Status> {
+        Err(Status::NotSupported)
+    }
+
+    async fn request(&self, request: Request<'_>, _: &mut [u8]) -> Result<Received, Refused> {
+        let received = Received { value: 0, bytes: 0 };
+        match request.kind {
+            RequestKind::WriteObject => Ok(received),
+            _ => Err(Refused { status: Status::NotFound, received }),
+        }
+    }
 }
 
 struct Store<'a, V> {
