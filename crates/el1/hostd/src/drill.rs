@@ -11,14 +11,11 @@
 
 use crate::argument;
 use crate::executor::Task;
-use crate::interrupts::CALLS;
-use crate::queue::{Queue, Token};
+use crate::requests::Requests;
 use crate::vmkernel::Vmkernel;
 use abi::{Call, ExitReason, Request, RequestKind, Status, VmHandle, WorldGeneration};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::future::poll_fn;
-use core::task::Poll;
 use el1::{Boot, world};
 use embassy_time::{Duration, Timer};
 
@@ -38,7 +35,7 @@ const NOWHERE: usize = 0x3000_0000;
 pub fn tasks(
     boot: &'static Boot,
     vmkernel: &'static Vmkernel,
-    queue: Queue,
+    requests: &'static Requests,
     generation: WorldGeneration,
 ) -> Vec<Task> {
     let mut tasks: Vec<Task> = Vec::new();
@@ -46,7 +43,7 @@ pub fn tasks(
         tasks.push(Box::pin(async { measure(vmkernel) }));
     }
     if let Some(name) = argument(boot, "hostd.power=") {
-        tasks.push(Box::pin(Power { name, vmkernel, queue }.run()));
+        tasks.push(Box::pin(Power { name, vmkernel, requests }.run()));
     }
     if argument(boot, "hostd.idle").is_some() {
         tasks.push(Box::pin(idle(vmkernel)));
@@ -111,14 +108,14 @@ async fn idle(vmkernel: &Vmkernel) {
 fn measure(vmkernel: &Vmkernel) {
     let first = vmkernel.vms().first().copied();
     let tell = |name: &str, call: &dyn Fn()| {
-        let before = vmkernel.time().1;
+        let before = vmkernel.time().uptime;
         call();
-        let once = vmkernel.time().1 - before;
-        let before = vmkernel.time().1;
+        let once = vmkernel.time().uptime - before;
+        let before = vmkernel.time().uptime;
         for _ in 0..LOOPS {
             call();
         }
-        let each = (vmkernel.time().1 - before) / LOOPS;
+        let each = (vmkernel.time().uptime - before) / LOOPS;
         vmkernel.log(format_args!("call {name}: first {once}, then {each}"));
     };
     tell("Version", &|| _ = vmkernel.version());
@@ -141,7 +138,7 @@ fn measure(vmkernel: &Vmkernel) {
 struct Power {
     name: &'static str,
     vmkernel: &'static Vmkernel,
-    queue: Queue,
+    requests: &'static Requests,
 }
 
 /// Each request, and how it is to end.
@@ -157,7 +154,7 @@ const STEPS: [(RequestKind, Status); 8] = [
 ];
 
 impl Power {
-    async fn run(mut self) {
+    async fn run(self) {
         let vm = loop {
             match self.find() {
                 Some(vm) => break vm,
@@ -166,8 +163,12 @@ impl Power {
         };
         self.ask_wrongly(vm);
         for (kind, expected) in STEPS {
-            let token = self.queue.submit(kind, vm, 77).expect("a queue with room");
-            let (status, value) = self.answer(token).await;
+            let request =
+                management::port::Request { kind, target: vm.to_raw(), argument: 77, send: [&[]; 2] };
+            let (status, value) = match self.requests.ask(request, &mut []).await {
+                Ok(received) => (Status::Ok, received.value),
+                Err(refused) => (refused.status, refused.received.value),
+            };
             let power = self.vmkernel.vm(vm).map(|vm| vm.power);
             self.vmkernel.log(format_args!("{kind:?}: {status:?} {value}, VM {power:?}"));
             assert_eq!(status, expected, "{kind:?}");
@@ -176,21 +177,6 @@ impl Power {
             }
         }
         self.look_at_console(vm);
-    }
-
-    async fn answer(&mut self, token: Token) -> (Status, u64) {
-        poll_fn(|context| {
-            CALLS.register(context.waker());
-            match self.queue.take() {
-                Some(reply) => {
-                    assert_eq!(reply.token, token, "the answer of another request");
-                    assert!(reply.payload.is_empty(), "power requests give nothing back");
-                    Poll::Ready((reply.status, reply.value))
-                }
-                None => Poll::Pending,
-            }
-        })
-        .await
     }
 
     fn find(&self) -> Option<VmHandle> {
@@ -203,8 +189,8 @@ impl Power {
     }
 
     /// Old handles, an old generation and a buffer that was never touched are refused.
-    fn ask_wrongly(&mut self, vm: VmHandle) {
-        let Self { vmkernel, queue, .. } = self;
+    fn ask_wrongly(&self, vm: VmHandle) {
+        let (vmkernel, mut queue) = (self.vmkernel, self.requests.queue().borrow_mut());
         let stale = VmHandle { generation: vm.generation + 1, ..vm };
         let nowhere = VmHandle { place: 1000, ..vm };
         assert_eq!(vmkernel.vm(stale).err(), Some(Status::Stale));

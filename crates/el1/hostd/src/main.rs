@@ -4,10 +4,11 @@
 //! | module | what |
 //! |---|---|
 //! | [`vmkernel`] | the calls, as functions |
-//! | [`queue`] | the call queue: requests and their answers |
+//! | [`queue`], [`requests`] | the call queue: requests and their answers, as futures |
 //! | [`executor`], [`interrupts`] | tasks, and what wakes them |
 //! | [`worker`] | vCPU 1: long computations |
 //! | [`transport`], [`card`], [`network`] | the network card, and TCP/IP over it |
+//! | [`port`], [`server`] | `management` on the target: what it asks of the world, and its connections |
 //! | [`drill`] | what tests ask of it, by boot arguments that start with `hostd.` |
 //!
 //! It runs when an interrupt says that there is something to do, gives a sign of life, does it, and sleeps in WFI.
@@ -22,7 +23,10 @@ mod drill;
 mod executor;
 mod interrupts;
 mod network;
+mod port;
 mod queue;
+mod requests;
+mod server;
 mod transport;
 mod vmkernel;
 mod worker;
@@ -33,7 +37,9 @@ use card::Card;
 use el1::Boot;
 use embassy_time::{Duration, Timer};
 use executor::Task;
+use port::World;
 use queue::Queue;
+use requests::Requests;
 use vmkernel::Vmkernel;
 
 // 14 of the world's 24 MiB: the buffer for password hashes takes 8 of them.
@@ -69,9 +75,12 @@ fn tasks(
     generation: WorldGeneration,
 ) -> alloc::vec::Vec<Task> {
     let queue = Queue::new(boot, generation).expect("a call queue");
-    let mut tasks = drill::tasks(boot, vmkernel, queue, generation);
+    let requests: &'static Requests = Box::leak(Box::new(Requests::new(queue)));
+    let world = World::new(vmkernel, requests);
+    let mut tasks = drill::tasks(boot, vmkernel, requests, generation);
+    tasks.push(Box::pin(requests.run()));
     match Card::new(boot) {
-        Some(card) => tasks.push(Box::pin(serve(boot, vmkernel, card))),
+        Some(card) => tasks.push(Box::pin(serve(boot, vmkernel, world, card))),
         None => vmkernel.log(format_args!("there is no network card: no API")),
     }
     tasks
@@ -88,9 +97,9 @@ fn tell(vmkernel: &Vmkernel, generation: WorldGeneration) {
 }
 
 /// Brings the network up and answers there. Numbers that others must not guess begin with its first packet.
-async fn serve(boot: &'static Boot, vmkernel: &'static Vmkernel, card: Card) {
+async fn serve(boot: &'static Boot, vmkernel: &'static Vmkernel, world: World, card: Card) {
     let seed = seed(vmkernel).await;
-    network::run(boot, vmkernel, card, seed).await;
+    network::run(boot, vmkernel, world, card, seed).await;
 }
 
 /// Random bits, once there are any.

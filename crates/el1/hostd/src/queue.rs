@@ -4,14 +4,14 @@
 //! request and what it sends, the other for the answer and what it gives back. Two descriptors a request.
 //! Concurrency: one owner.
 
-use crate::interrupts;
+use crate::interrupts::CALLS;
+use crate::transport::{Rings, Transport};
 use abi::request::{COMPATIBLE, DEVICE_ID, QUEUE_SIZE};
-use abi::{Answer, Request, RequestKind, Status, VmHandle, WorldGeneration};
+use abi::{Answer, Request, RequestKind, Status, WorldGeneration};
 use alloc::vec::Vec;
 use el1::Boot;
-use el1::registers::dsb;
 use el1::window::Window;
-use virtio::driver_queue::{Access, DriverQueue, Head, QueueMemory, Segment};
+use virtio::driver_queue::{Access, DriverQueue, Head, Segment};
 
 /// Descriptors: as many as the queue has.
 const SIZE: usize = QUEUE_SIZE as usize;
@@ -23,52 +23,6 @@ const LETTERS: usize = 8;
 /// Half of a letter: the most that a request sends (`abi::request`: a name and 64 KiB), and its struct.
 const HALF_BYTES: usize = 0x1_1000;
 const LETTER_BYTES: usize = 2 * HALF_BYTES;
-
-/// Registers of the transport.
-mod register {
-    pub const DEVICE_ID: usize = 0x008;
-    pub const DRIVER_FEATURES: usize = 0x020;
-    pub const DRIVER_FEATURES_SEL: usize = 0x024;
-    pub const QUEUE_SEL: usize = 0x030;
-    pub const QUEUE_NUM: usize = 0x038;
-    pub const QUEUE_READY: usize = 0x044;
-    pub const QUEUE_NOTIFY: usize = 0x050;
-    pub const INTERRUPT_STATUS: usize = 0x060;
-    pub const INTERRUPT_ACK: usize = 0x064;
-    pub const STATUS: usize = 0x070;
-    pub const QUEUE_DESC: usize = 0x080;
-    pub const QUEUE_DRIVER: usize = 0x090;
-    pub const QUEUE_DEVICE: usize = 0x0a0;
-}
-/// ACKNOWLEDGE, DRIVER, FEATURES_OK, DRIVER_OK.
-const STEPS: [u32; 4] = [1, 3, 11, 15];
-
-struct Rings(Window);
-
-impl QueueMemory for Rings {
-    fn address(&self) -> u64 {
-        self.0.base() as u64
-    }
-    fn write(&mut self, offset: usize, from: &[u8]) {
-        match *from {
-            [low, high] => self.0.write16(offset, u16::from_le_bytes([low, high])),
-            _ => from.iter().zip(offset..).for_each(|(byte, at)| self.0.write8(at, *byte)),
-        }
-    }
-    fn read(&self, offset: usize, into: &mut [u8]) {
-        match into {
-            [low, high] => [*low, *high] = self.0.read16(offset).to_le_bytes(),
-            _ => into.iter_mut().zip(offset..).for_each(|(byte, at)| *byte = self.0.read8(at)),
-        }
-    }
-    // The vmkernel sees the same memory through the same caches: order is all that is needed.
-    fn to_device(&self, _: usize, _: usize) {
-        dsb();
-    }
-    fn from_device(&self, _: usize, _: usize) {
-        dsb();
-    }
-}
 
 /// A request in flight: its letter's place.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -89,7 +43,7 @@ pub struct Reply {
 
 /// The call queue.
 pub struct Queue {
-    registers: Window,
+    transport: Transport,
     queue: DriverQueue<Rings, SIZE>,
     letters: Window,
     /// Who is in each letter.
@@ -101,44 +55,17 @@ impl Queue {
     /// Brings it up; `None` where there is none.
     pub fn new(boot: &'static Boot, generation: WorldGeneration) -> Option<Self> {
         let device = boot.devices(COMPATIBLE).next()?;
-        let registers = device.registers;
-        if registers.read32(register::DEVICE_ID) != DEVICE_ID {
-            return None;
-        }
+        let transport = Transport::new(device.registers, DEVICE_ID)?;
         let memory = boot.spare.part(PLACE, RINGS_BYTES + LETTERS * LETTER_BYTES);
         // Also the letters: memory that was never touched is no buffer.
         (0..memory.bytes()).step_by(8).for_each(|at| memory.write64(at, 0));
         let queue = DriverQueue::new(Rings(memory.part(0, RINGS_BYTES)), QUEUE_SIZE, false)?;
-        registers.write32(register::STATUS, 0);
-        let [acknowledge, driver, features, ok] = STEPS;
-        registers.write32(register::STATUS, acknowledge);
-        registers.write32(register::STATUS, driver);
-        // VERSION_1 and nothing else.
-        for (select, half) in [(0, 0), (1, 1)] {
-            registers.write32(register::DRIVER_FEATURES_SEL, select);
-            registers.write32(register::DRIVER_FEATURES, half);
-        }
-        registers.write32(register::STATUS, features);
-        registers.write32(register::QUEUE_SEL, 0);
-        registers.write32(register::QUEUE_NUM, QUEUE_SIZE.into());
-        for (register, address) in [
-            (register::QUEUE_DESC, queue.descriptor_address()),
-            (register::QUEUE_DRIVER, queue.driver_address()),
-            (register::QUEUE_DEVICE, queue.device_address()),
-        ] {
-            registers.write32(register, address as u32);
-            registers.write32(register + 4, (address >> 32) as u32);
-        }
-        registers.write32(register::QUEUE_READY, 1);
-        registers.write32(register::STATUS, ok);
-        interrupts::CALLS.enable(boot, device.intid?);
+        transport.negotiate(0);
+        transport.attach(0, &queue);
+        CALLS.enable(boot, device.intid?);
+        transport.start();
         let letters = memory.part(RINGS_BYTES, LETTERS * LETTER_BYTES);
-        Some(Self { registers, queue, letters, heads: [None; LETTERS], generation })
-    }
-
-    /// Asks for something that sends nothing and gets nothing back; `None` where the queue is full.
-    pub fn submit(&mut self, kind: RequestKind, target: VmHandle, argument: u64) -> Option<Token> {
-        self.send(self.request(kind, target.to_raw(), argument), [&[]; 2], 0)
+        Some(Self { transport, queue, letters, heads: [None; LETTERS], generation })
     }
 
     /// A request of ours.
@@ -167,16 +94,15 @@ impl Queue {
         ];
         self.heads[place] = Some(self.queue.submit(&segments).ok()?);
         if self.queue.publish() {
-            self.registers.write32(register::QUEUE_NOTIFY, 0);
+            self.transport.notify(0);
         }
         Some(Token(place))
     }
 
     /// An answer that came.
     pub fn take(&mut self) -> Option<Reply> {
-        let pending = self.registers.read32(register::INTERRUPT_STATUS);
-        if pending != 0 {
-            self.registers.write32(register::INTERRUPT_ACK, pending);
+        if CALLS.take_raised() {
+            self.transport.acknowledge();
         }
         let used = self.queue.pop_used().ok()??;
         let place = self.heads.iter().position(|head| *head == Some(used.head))?;

@@ -59,7 +59,11 @@ impl Requests {
         let bytes = reply.payload.len().min(receive.len());
         receive[..bytes].copy_from_slice(&reply.payload[..bytes]);
         let received = Received { value: reply.value, bytes };
-        if reply.status == Status::Ok { Ok(received) } else { Err(Refused { status: reply.status, received }) }
+        if reply.status == Status::Ok {
+            Ok(received)
+        } else {
+            Err(Refused { status: reply.status, received })
+        }
     }
 
     fn send(&self, context: &Context<'_>, request: &Request<'_>, room: usize) -> Poll<Token> {

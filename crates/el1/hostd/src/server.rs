@@ -149,5 +149,6 @@ fn address(stack: Stack<'static>) -> Option<IpAddr> {
 async fn address_other_than(stack: Stack<'static>, old: Option<IpAddr>) {
     // It wakes this task at every change; the link-local address never goes.
     let mut down = pin!(stack.wait_config_down());
-    poll_fn(|context| if address(stack) != old { Poll::Ready(()) } else { down.as_mut().poll(context) }).await;
+    poll_fn(|context| if address(stack) != old { Poll::Ready(()) } else { down.as_mut().poll(context) })
+        .await;
 }

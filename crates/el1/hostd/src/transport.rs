@@ -1,7 +1,7 @@
 //! A virtio-mmio transport and the memory of its queues. Virtio 1.2, 3.1.1 "Driver Requirements: Device Initialization",
 //! 4.2.2 "MMIO Device Register Layout".
 //!
-//! Called by: [`crate::card`]. Everything that the device reads or writes lies in spare RAM, in windows.
+//! Called by: [`crate::card`], [`crate::queue`]. Everything that the device reads or writes lies in spare RAM, in windows.
 
 use el1::registers::dsb;
 use el1::window::Window;
