@@ -51,6 +51,8 @@ pub struct MachineConfig {
     pub disks: Vec<HostDisk>,
     /// A network card on QEMU's user network (`virt` only).
     pub uplink: bool,
+    /// Ports of the loopback interface that lead to ports of the host, by the user network: (here, there).
+    pub forwards: Vec<(u16, u16)>,
     /// Where the serial line is copied to.
     pub log: PathBuf,
     /// Further arguments for QEMU.
@@ -73,6 +75,7 @@ impl MachineConfig {
             tree: None,
             disks: Vec::new(),
             uplink: false,
+            forwards: Vec::new(),
             log: log.to_owned(),
             extra: Vec::new(),
         }
@@ -134,7 +137,10 @@ impl MachineConfig {
             line.add(["-device", &format!("virtio-blk-device,drive=disk{n},serial={}", disk.serial)]);
         }
         if self.uplink {
-            line.add(["-netdev", "user,id=uplink", "-device", "virtio-net-device,netdev=uplink"]);
+            let forward = |(here, there): &(u16, u16)| format!(",hostfwd=tcp:127.0.0.1:{here}-:{there}");
+            let forwards: String = self.forwards.iter().map(forward).collect();
+            line.add(["-netdev", &format!("user,id=uplink{forwards}")]);
+            line.add(["-device", "virtio-net-device,netdev=uplink"]);
         }
         Ok(())
     }

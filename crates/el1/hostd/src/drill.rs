@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `hostd.kill=A,B,…` | generation n ends by the n-th of them, again from the first after the last: `panic`, `exit`, `memory`, `fault`, `hang` |
 //! | `hostd.kills=N` | … up to generation N; without it each once |
+//! | `hostd.after=N` | … once it has served N connections, not right after its start |
 //! | `hostd.idle` | says how often it left for EL2 in ten seconds without work |
 //! | `hostd.measure` | says what each call takes; under QEMU's icount a nanosecond is an instruction |
 //! | `hostd.power=NAME` | turns the VM off, on, resets it and reads its console |
@@ -12,10 +13,12 @@
 use crate::argument;
 use crate::executor::Task;
 use crate::requests::Requests;
+use crate::server::SERVED;
 use crate::vmkernel::Vmkernel;
 use abi::{Call, ExitReason, Request, RequestKind, Status, VmHandle, WorldGeneration};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::sync::atomic::Ordering;
 use el1::{Boot, world};
 use embassy_time::{Duration, Timer};
 
@@ -49,8 +52,12 @@ pub fn tasks(
         tasks.push(Box::pin(idle(vmkernel)));
     }
     if let Some(end) = end(boot, generation) {
+        let after = argument(boot, "hostd.after=").and_then(|n| n.parse().ok()).unwrap_or(0);
         tasks.push(Box::pin(async move {
             Timer::after(LIFE).await;
+            while SERVED.load(Ordering::Relaxed) < after {
+                Timer::after(LIFE).await;
+            }
             die(boot, end);
         }));
     }

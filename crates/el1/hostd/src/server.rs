@@ -11,6 +11,7 @@ use core::cell::RefCell;
 use core::future::{Future, poll_fn};
 use core::net::IpAddr;
 use core::pin::pin;
+use core::sync::atomic::{AtomicU32, Ordering};
 use core::task::Poll;
 use embassy_futures::select::{Either, select};
 use embassy_net::Stack;
@@ -40,6 +41,9 @@ const ADDRESS: Duration = Duration::from_secs(5);
 const AGAIN: Duration = Duration::from_secs(1);
 /// The certificate is looked at anew.
 const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// Connections that were served to their end; for tests (`hostd.after`).
+pub static SERVED: AtomicU32 = AtomicU32::new(0);
 
 /// What all connections have in common.
 pub struct Server {
@@ -137,6 +141,7 @@ impl Server {
         let Either::First(Ok(Ok(mut tls))) = select(handshake, ticket.given_up()).await else { return };
         serve(&self.management, &mut tls, (IpAddr::from(peer.addr), peer.port).into(), ticket).await;
         let _ = with_timeout(FAREWELL, tls.close()).await;
+        SERVED.fetch_add(1, Ordering::Relaxed);
     }
 }
 

@@ -4,11 +4,13 @@
 mod objects;
 mod stream;
 mod time;
+mod tls;
 mod vmkernel;
 mod vms;
 
 pub use stream::{Stream, pair};
 pub use time::VirtualTime;
+pub use tls::{TlsHost, TlsServer, UNIX};
 pub use vmkernel::{Environment, RamVmkernel};
 
 use crate::port::{Platform, Received, Refused, Request, Vmkernel};

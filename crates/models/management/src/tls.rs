@@ -14,7 +14,7 @@ mod provider;
 mod session;
 pub mod stream;
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;
 mod tickets;
 
 pub use provider::Provider;

@@ -6,7 +6,7 @@ extern crate std;
 use super::certificate::{Wanted, is_private, make};
 use super::*;
 use crate::fake;
-use crate::tls::tests::TestHost;
+use crate::fake::TlsHost;
 use alloc::sync::Arc;
 use core::time::Duration;
 use proptest::prelude::*;
@@ -28,12 +28,12 @@ fn names(host: &str, addresses: &[&str]) -> Names {
 
 struct Bench {
     fake: fake::Host,
-    host: &'static TestHost,
+    host: &'static TlsHost,
 }
 
 impl Bench {
     fn new() -> Self {
-        Self { fake: fake::Host::default(), host: TestHost::new() }
+        Self { fake: fake::Host::default(), host: TlsHost::new() }
     }
 
     fn find(&self, names: &Names, now: Now) -> Found {

@@ -4,63 +4,25 @@
 
 extern crate std;
 
-pub(crate) mod client;
+mod client;
 mod hostile;
 mod transfer;
 
-use super::{Config, Fault, Host, Provider, Tls, Unseeded};
-use crate::fake::{self, Stream, pair};
+use super::{Config, Fault, Provider, Tls};
+use crate::fake::{self, Stream, TlsHost, UNIX, pair};
 use crate::identity::{self, Names, Now};
-use alloc::boxed::Box;
 use alloc::vec::Vec;
 use client::Client;
 use core::convert::Infallible;
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::sync::atomic::Ordering;
 use core::time::Duration;
 use embassy_futures::join::join;
 use rustls::{CipherSuite, HandshakeKind, NamedGroup, ProtocolVersion};
 
-/// The time of all tests, 2027-01-15.
-const UNIX: u64 = 1_800_000_000;
-
-/// A host whose numbers are repeatable and whose time is set.
-pub struct TestHost {
-    state: AtomicU64,
-    uptime: AtomicU64,
-    seeded: AtomicBool,
-}
-
-impl TestHost {
-    pub fn new() -> &'static Self {
-        Box::leak(Box::new(Self { state: 1.into(), uptime: 0.into(), seeded: true.into() }))
-    }
-}
-
-impl Host for TestHost {
-    fn random(&self, into: &mut [u8]) -> Result<(), Unseeded> {
-        for byte in into {
-            // splitmix64 (Steele, Lea, Flood 2014).
-            let mut z = self.state.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
-            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            *byte = (z >> 32) as u8;
-        }
-        if self.seeded.load(Ordering::Relaxed) { Ok(()) } else { Err(Unseeded) }
-    }
-
-    fn unix_time(&self) -> Duration {
-        Duration::from_secs(UNIX)
-    }
-
-    fn uptime(&self) -> Duration {
-        Duration::from_secs(self.uptime.load(Ordering::Relaxed))
-    }
-}
-
 /// A server, the host that it runs on, and the CA that its clients trust.
 struct Server {
     fake: fake::Host,
-    host: &'static TestHost,
+    host: &'static TlsHost,
     provider: Provider,
     config: Config,
     ca: Vec<u8>,
@@ -68,7 +30,7 @@ struct Server {
 
 impl Server {
     fn new() -> Self {
-        let (fake, host) = (fake::Host::default(), TestHost::new());
+        let (fake, host) = (fake::Host::default(), TlsHost::new());
         let names = Names::new("esx0", &["10.0.2.15".parse().unwrap()]).unwrap();
         let now = Now { unix_seconds: UNIX, is_known: true };
         let found = fake.time.run(identity::find(&fake, host, &names, now)).unwrap().unwrap();

@@ -1,7 +1,7 @@
 //! The client.
 
 use super::std::io::{Read as _, Write as _};
-use super::{Stream, UNIX};
+use crate::fake::{Stream, UNIX};
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec;

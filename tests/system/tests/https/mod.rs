@@ -1,0 +1,131 @@
+//! A client of the host's API: HTTPS with the CA that the host's console names, as a user would pin it.
+
+use anyhow::{Context, Result, ensure};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, ring, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{
+    ClientConfig, ClientConnection, DigitallySignedStruct, HandshakeKind, RootCertStore, SignatureScheme,
+};
+use rustls::{StreamOwned, client::WebPkiServerVerifier};
+use sha2::{Digest, Sha256};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The host's name in its certificate.
+const NAME: &str = "bramble.local";
+/// Tells a hung host from a slow machine.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A client that trusts one CA, whose fingerprint it was given; it remembers tickets.
+pub struct Client {
+    config: Arc<ClientConfig>,
+    port: u16,
+}
+
+/// An answer.
+pub struct Answer {
+    pub head: String,
+    pub body: String,
+    /// Whether the connection began anew or with a ticket.
+    pub kind: HandshakeKind,
+}
+
+/// Takes a chain whose last certificate has the fingerprint, and which holds from there.
+#[derive(Debug)]
+struct Pinned {
+    fingerprint: String,
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for Pinned {
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        chain: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let refuse = |what: String| rustls::Error::General(what);
+        let ca = chain.last().ok_or_else(|| refuse("the host does not send its CA".into()))?;
+        let found: String = Sha256::digest(ca).iter().map(|byte| format!("{byte:02x}")).collect();
+        if found != self.fingerprint {
+            return Err(refuse(format!("CA {found} instead of {}", self.fingerprint)));
+        }
+        let mut roots = RootCertStore::empty();
+        roots.add(ca.clone().into_owned())?;
+        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), self.provider.clone())
+            .build()
+            .map_err(|error| refuse(error.to_string()))?;
+        verifier.verify_server_cert(leaf, &[], name, ocsp, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Err(rustls::Error::General("TLS 1.2".into()))
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, leaf, signed, &self.provider.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+impl Client {
+    /// For the host behind this port of the loopback interface, whose console named this CA.
+    pub fn new(port: u16, fingerprint: &str) -> Result<Self> {
+        let provider = Arc::new(ring::default_provider());
+        let pinned = Pinned { fingerprint: fingerprint.into(), provider: provider.clone() };
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13])?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(pinned))
+            .with_no_client_auth();
+        Ok(Self { config: Arc::new(config), port })
+    }
+
+    /// One request, on a connection of its own. `head`: its lines, without the last, empty one.
+    pub fn request(&self, head: &str, body: &str) -> Result<Answer> {
+        let stream = TcpStream::connect(("127.0.0.1", self.port))?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        let connection = ClientConnection::new(self.config.clone(), ServerName::try_from(NAME)?)?;
+        let mut tls = StreamOwned::new(connection, stream);
+        let bytes = body.len();
+        let head =
+            format!("{head}\r\nHost: {NAME}\r\nConnection: close\r\nContent-Length: {bytes}\r\n\r\n{body}");
+        tls.write_all(head.as_bytes())?;
+        tls.flush()?;
+        let mut text = String::new();
+        // An end without close_notify is an error here.
+        tls.read_to_string(&mut text).context("the host's answer")?;
+        let kind = tls.conn.handshake_kind().context("a handshake")?;
+        let (head, body) = text.split_once("\r\n\r\n").context("a head")?;
+        ensure!(head.starts_with("HTTP/1.1 "), "{head}");
+        Ok(Answer { head: head.into(), body: body.into(), kind })
+    }
+}
+
+/// The same by plain HTTP; the answer as it came.
+pub fn plain(port: u16, head: &str) -> Result<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    write!(stream, "{head}\r\nHost: {NAME}\r\n\r\n")?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    Ok(text)
+}
