@@ -79,3 +79,24 @@ fn it_answers_again_after_each_end_gicv3() -> Result<()> {
 fn it_answers_on_gicv2() -> Result<()> {
     answers_after_each_of(Board::VirtGicv2, &[])
 }
+
+/// Where instructions are counted (a nanosecond each; waiting takes real time): what the computing of a handshake takes,
+/// and how much of it a ticket saves. Shown by `-- --nocapture`.
+#[test]
+fn a_resumed_handshake_takes_less() -> Result<()> {
+    let scene = on(Board::VirtGicv3, "api-handshake").cpus(1).test_guest("steady", 1, "steady")?;
+    let (mut scene, secure, _) = reached(scene, "hostd.handshakes")?;
+    scene.config.extra = ["-icount", "shift=0,sleep=on"].map(Into::into).to_vec();
+    let mut machine = scene.start()?;
+    let client = Client::new(secure, &fingerprint(&mut machine)?)?;
+    answers(&client)?;
+    let mut took = [0; 2];
+    for took in &mut took {
+        machine.expect("hostd: handshake: ", ANSWER)?;
+        *took = machine.expect(" us on", ANSWER)?.trim().parse::<u64>()?;
+    }
+    let [full, resumed] = took;
+    println!("tls_handshake {full} thousand instructions, tls_resumed {resumed} thousand instructions");
+    ensure!(resumed < full, "a ticket saves nothing: {took:?}");
+    Ok(())
+}

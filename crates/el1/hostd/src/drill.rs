@@ -8,6 +8,7 @@
 //! | `hostd.after=N` | … once it has served N connections, not right after its start |
 //! | `hostd.idle` | says how often it left for EL2 in ten seconds without work |
 //! | `hostd.measure` | says what each call takes; under QEMU's icount a nanosecond is an instruction |
+//! | `hostd.handshakes` | says what the computing of each handshake takes |
 //! | `hostd.power=NAME` | turns the VM off, on, resets it and reads its console |
 
 use crate::argument;

@@ -38,7 +38,7 @@ pub async fn run(boot: &'static Boot, vmkernel: &'static Vmkernel, world: World,
     let config = configuration(boot, vmkernel, card.address());
     let (stack, mut runner) = embassy_net::new(card, config, resources, seed);
     let tasks: FuturesUnordered<Task> = FuturesUnordered::new();
-    let server: &'static Server = Box::leak(Box::new(Server::new(vmkernel, world)));
+    let server: &'static Server = Box::leak(Box::new(Server::new(boot, vmkernel, world)));
     tasks.push(Box::pin(server.manage()));
     tasks.push(Box::pin(server.identify(stack)));
     (0..server::SOCKETS).for_each(|_| tasks.push(Box::pin(server.connections(stack))));

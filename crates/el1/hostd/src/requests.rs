@@ -7,7 +7,7 @@ use crate::interrupts::CALLS;
 use crate::queue::{Queue, Reply, Token};
 use abi::Status;
 use alloc::vec::Vec;
-use core::cell::RefCell;
+use core::cell::{Cell, RefCell};
 use core::future::poll_fn;
 use core::task::{Context, Poll, Waker};
 use management::port::{Received, Refused, Request};
@@ -15,12 +15,20 @@ use management::port::{Received, Refused, Request};
 /// The queue, and who waits for it.
 pub struct Requests {
     queue: RefCell<Queue>,
-    waiting: RefCell<Vec<(Token, Waiting)>>,
+    waiting: RefCell<Vec<Entry>>,
+    next: Cell<u64>,
     /// For room in the queue.
     crowd: RefCell<Vec<Waker>>,
 }
 
-/// How a request in flight stands.
+/// A request in flight, or answered and not fetched yet: then its token may be another one's already.
+struct Entry {
+    id: u64,
+    token: Token,
+    waiting: Waiting,
+}
+
+/// How a request stands.
 enum Waiting {
     For(Waker),
     Done(Reply),
@@ -31,13 +39,18 @@ enum Waiting {
 /// One request in flight, until it is dropped.
 struct Flight<'a> {
     requests: &'a Requests,
-    token: Token,
+    id: u64,
 }
 
 impl Requests {
     /// Over this queue.
     pub fn new(queue: Queue) -> Self {
-        Self { queue: queue.into(), waiting: RefCell::default(), crowd: RefCell::default() }
+        Self {
+            queue: queue.into(),
+            waiting: RefCell::default(),
+            next: Cell::new(0),
+            crowd: RefCell::default(),
+        }
     }
 
     /// The queue itself, for tests that break its rules.
@@ -53,8 +66,8 @@ impl Requests {
         if sent > request.kind.send_max() as usize {
             return Err(refuse(Status::Invalid));
         }
-        let token = poll_fn(|context| self.send(context, &request, room)).await;
-        let flight = Flight { requests: self, token };
+        let id = poll_fn(|context| self.send(context, &request, room)).await;
+        let flight = Flight { requests: self, id };
         let reply = poll_fn(|context| flight.poll(context)).await;
         let bytes = reply.payload.len().min(receive.len());
         receive[..bytes].copy_from_slice(&reply.payload[..bytes]);
@@ -66,13 +79,15 @@ impl Requests {
         }
     }
 
-    fn send(&self, context: &Context<'_>, request: &Request<'_>, room: usize) -> Poll<Token> {
+    fn send(&self, context: &Context<'_>, request: &Request<'_>, room: usize) -> Poll<u64> {
         let mut queue = self.queue.borrow_mut();
         let header = queue.request(request.kind, request.target, request.argument);
         match queue.send(header, request.send, room) {
             Some(token) => {
-                self.waiting.borrow_mut().push((token, Waiting::For(context.waker().clone())));
-                Poll::Ready(token)
+                let id = self.next.replace(self.next.get() + 1);
+                let waiting = Waiting::For(context.waker().clone());
+                self.waiting.borrow_mut().push(Entry { id, token, waiting });
+                Poll::Ready(id)
             }
             None => {
                 self.crowd.borrow_mut().push(context.waker().clone());
@@ -98,15 +113,11 @@ impl Requests {
 
     fn hand_on(&self, reply: Reply) {
         let mut waiting = self.waiting.borrow_mut();
-        if let Some(at) = waiting.iter().position(|(token, _)| *token == reply.token) {
-            match core::mem::replace(&mut waiting[at].1, Waiting::Nobody) {
-                Waiting::For(waker) => {
-                    waiting[at].1 = Waiting::Done(reply);
-                    waker.wake();
-                }
-                Waiting::Done(_) | Waiting::Nobody => {
-                    waiting.swap_remove(at);
-                }
+        let is_its = |entry: &Entry| entry.token == reply.token && !matches!(entry.waiting, Waiting::Done(_));
+        if let Some(at) = waiting.iter().position(is_its) {
+            match core::mem::replace(&mut waiting[at].waiting, Waiting::Done(reply)) {
+                Waiting::For(waker) => waker.wake(),
+                Waiting::Nobody | Waiting::Done(_) => _ = waiting.swap_remove(at),
             }
         }
         drop(waiting);
@@ -118,28 +129,27 @@ impl Requests {
 impl Flight<'_> {
     fn poll(&self, context: &Context<'_>) -> Poll<Reply> {
         let mut waiting = self.requests.waiting.borrow_mut();
-        let Some(at) = waiting.iter().position(|(token, _)| *token == self.token) else {
-            return Poll::Pending;
-        };
-        if matches!(waiting[at].1, Waiting::Done(_)) {
-            if let (_, Waiting::Done(reply)) = waiting.swap_remove(at) {
-                return Poll::Ready(reply);
+        let Some(at) = waiting.iter().position(|entry| entry.id == self.id) else { return Poll::Pending };
+        match &mut waiting[at].waiting {
+            Waiting::Done(_) => match waiting.swap_remove(at).waiting {
+                Waiting::Done(reply) => Poll::Ready(reply),
+                Waiting::For(_) | Waiting::Nobody => Poll::Pending,
+            },
+            waits => {
+                *waits = Waiting::For(context.waker().clone());
+                Poll::Pending
             }
-        } else {
-            waiting[at].1 = Waiting::For(context.waker().clone());
         }
-        Poll::Pending
     }
 }
 
 impl Drop for Flight<'_> {
     fn drop(&mut self) {
         let mut waiting = self.requests.waiting.borrow_mut();
-        if let Some(at) = waiting.iter().position(|(token, _)| *token == self.token) {
-            if matches!(waiting[at].1, Waiting::Done(_)) {
-                waiting.swap_remove(at);
-            } else {
-                waiting[at].1 = Waiting::Nobody;
+        if let Some(at) = waiting.iter().position(|entry| entry.id == self.id) {
+            match waiting[at].waiting {
+                Waiting::Done(_) => _ = waiting.swap_remove(at),
+                _ => waiting[at].waiting = Waiting::Nobody,
             }
         }
     }

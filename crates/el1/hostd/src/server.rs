@@ -5,6 +5,7 @@
 
 use crate::port::World;
 use crate::vmkernel::Vmkernel;
+use crate::{argument, worker};
 use alloc::vec;
 use alloc::vec::Vec;
 use core::cell::RefCell;
@@ -13,6 +14,7 @@ use core::net::IpAddr;
 use core::pin::pin;
 use core::sync::atomic::{AtomicU32, Ordering};
 use core::task::Poll;
+use el1::Boot;
 use embassy_futures::select::{Either, select};
 use embassy_net::Stack;
 use embassy_net::tcp::TcpSocket;
@@ -52,17 +54,20 @@ pub struct Server {
     management: Management<World>,
     provider: Provider,
     config: RefCell<Option<Config>>,
+    /// Say what each handshake took: the boot argument `hostd.handshakes`.
+    tells: bool,
 }
 
 impl Server {
     /// Over this world.
-    pub fn new(vmkernel: &'static Vmkernel, world: World) -> Self {
+    pub fn new(boot: &'static Boot, vmkernel: &'static Vmkernel, world: World) -> Self {
         Self {
             world,
             vmkernel,
             management: Management::new(world),
             provider: Provider::new(vmkernel),
             config: RefCell::new(None),
+            tells: argument(boot, "hostd.handshakes").is_some(),
         }
     }
 
@@ -137,8 +142,13 @@ impl Server {
 
     async fn connection(&self, socket: &mut TcpSocket<'_>, config: &Config, ticket: Ticket<'_, World>) {
         let Some(peer) = socket.remote_endpoint() else { return };
+        let before = worker::busy();
         let handshake = with_timeout(HANDSHAKE, Tls::accept(&self.world, config, socket));
         let Either::First(Ok(Ok(mut tls))) = select(handshake, ticket.given_up()).await else { return };
+        if self.tells {
+            let took = worker::busy() - before;
+            self.vmkernel.log(format_args!("handshake: {took} us on the second vCPU"));
+        }
         serve(&self.management, &mut tls, (IpAddr::from(peer.addr), peer.port).into(), ticket).await;
         let _ = with_timeout(FAREWELL, tls.close()).await;
         SERVED.fetch_add(1, Ordering::Relaxed);
