@@ -4,8 +4,25 @@
 use libfuzzer_sys::fuzz_target;
 use management::fake::TlsServer;
 
+/// A whole ClientHello, as openssl sends one: a record of a handshake.
+const HELLO: &[u8] = include_bytes!("client_hello.bin");
+
 fuzz_target!(|data: &[u8]| {
-    let Some((piece, bytes)) = data.split_first() else { return };
+    let [piece, kind, rest @ ..] = data else { return };
     thread_local!(static SERVER: TlsServer = TlsServer::new().expect("a server"));
-    SERVER.with(|server| assert!(server.hear(bytes, usize::from(*piece)), "a connection without a client's key"));
+    let bytes = match kind % 2 {
+        0 => rest.to_vec(),
+        // A hello with bytes changed, and something after it.
+        _ => {
+            let mut hello = HELLO.to_vec();
+            let (changes, more) = rest.split_at(rest.len() / 2);
+            for change in changes.chunks_exact(3) {
+                let at = usize::from(u16::from_le_bytes([change[0], change[1]])) % hello.len();
+                hello[at] = change[2];
+            }
+            hello.extend(more);
+            hello
+        }
+    };
+    SERVER.with(|server| assert!(server.hear(&bytes, usize::from(*piece)), "a connection without a client's key"));
 });
