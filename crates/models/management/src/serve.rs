@@ -2,6 +2,7 @@
 //!
 //! Called by hostd for each connection, once TLS stands; calls [`route::find`], then [`operations::carry_out`].
 
+use crate::audit;
 use crate::auth::{self, Caller};
 use crate::http::head::{HEAD_MAX, Length};
 use crate::http::wire::Patience;
@@ -13,7 +14,9 @@ use crate::problem::Problem;
 use crate::route::{self, Access, Found, Operation, Route, Takes};
 use crate::streams::Ground;
 use crate::{Management, Ticket};
+use alloc::string::ToString;
 use alloc::vec::Vec;
+use api::rest::AuditText;
 use core::net::SocketAddr;
 use embassy_futures::select::select;
 use embedded_io_async::{Read, Write};
@@ -139,7 +142,13 @@ impl<S: Read + Write, P: Port> Connection<'_, '_, S, P> {
             Found::Methods(methods) => return Ok(not_allowed(&methods).into()),
             Found::Nothing => return Err(not_found(&head.path).into()),
         };
-        let caller = self.allow(route, head)?;
+        let caller = self.identify(route, head)?;
+        if let Some(caller) = &caller
+            && let Err(problem) = permit(route, head, caller)
+        {
+            self.note_refusal(route, caller, &problem).await;
+            return Err(problem.into());
+        }
         self.caller.clone_from(&caller);
         let mut call =
             Call { management: self.management, peer: self.peer, head, segments, caller, body: Vec::new() };
@@ -166,8 +175,19 @@ impl<S: Read + Write, P: Port> Connection<'_, '_, S, P> {
         }
     }
 
-    /// Who asks, if that one may.
-    fn allow(&self, route: &Route, head: &Head) -> Result<Option<Caller>, Problem> {
+    /// Tells the audit chain of a request that someone may not make.
+    async fn note_refusal(&self, route: &Route, caller: &Caller, problem: &Problem) {
+        let port = &self.management.port;
+        let from = self.peer.ip().to_canonical().to_string();
+        let text = audit::text(Some(caller), from, route.name);
+        let text = AuditText { refused: Some(problem.details().reason.to_string()), ..text };
+        if let Some(text) = self.management.refusals.add(text, port.now()) {
+            audit::append(port, &text).await;
+        }
+    }
+
+    /// Who asks; none where anyone may.
+    fn identify(&self, route: &Route, head: &Head) -> Result<Option<Caller>, Problem> {
         if route.access == Access::Open && route.operation != Operation::LogIn {
             return Ok(None);
         }
@@ -182,20 +202,6 @@ impl<S: Read + Write, P: Port> Connection<'_, '_, S, P> {
         let caller = authority.caller(&self.management.port, head);
         self.ticket.know(matches!(caller, Ok(Some(_))));
         let caller = caller?.ok_or_else(|| auth::unauthorized("this needs a login"))?;
-        if !route.method.is_safe() {
-            caller.forbid_forgery(head)?;
-        }
-        let Access::Role(role) = route.access else { return Ok(Some(caller)) };
-        if caller.must_change_password {
-            let remedy = "change it by POST /api/v1/session/password";
-            let detail = "the password of this user has to be changed first";
-            return Err(Problem::new(403, "password-change-needed", detail, remedy));
-        }
-        if caller.role < role {
-            let detail = alloc::format!("this needs the role {role:?}");
-            let remedy = "ask an administrator to do it or to give you that role";
-            return Err(Problem::new(403, "role-too-low", detail.to_lowercase(), remedy));
-        }
         Ok(Some(caller))
     }
 
@@ -223,6 +229,25 @@ impl<S: Read + Write, P: Port> Connection<'_, '_, S, P> {
             Err(BodyFault::Malformed) => Err(refused_head(HeadFault::Malformed).into()),
         }
     }
+}
+
+/// Whether who asks may.
+fn permit(route: &Route, head: &Head, caller: &Caller) -> Result<(), Problem> {
+    if !route.method.is_safe() {
+        caller.forbid_forgery(head)?;
+    }
+    let Access::Role(role) = route.access else { return Ok(()) };
+    if caller.must_change_password {
+        let remedy = "change it by POST /api/v1/session/password";
+        let detail = "the password of this user has to be changed first";
+        return Err(Problem::new(403, "password-change-needed", detail, remedy));
+    }
+    if caller.role < role {
+        let detail = alloc::format!("this needs the role {role:?}");
+        let remedy = "ask an administrator to do it or to give you that role";
+        return Err(Problem::new(403, "role-too-low", detail.to_lowercase(), remedy));
+    }
+    Ok(())
 }
 
 /// Why there is no outcome.
