@@ -67,6 +67,7 @@ pub(crate) async fn carry_out<P: Port>(operation: Operation, call: &Call<'_, P>)
     match operation {
         Operation::ShowRoot => root::show(call),
         Operation::ShowDescription => root::describe(),
+        Operation::ShowCa => root::show_ca(call).await,
         Operation::LogIn => session::log_in(call).await,
         Operation::ShowSession => session::show(call),
         Operation::LogOut => session::log_out(call).await,

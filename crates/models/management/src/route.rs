@@ -110,6 +110,9 @@ routes! {
     ShowDescription: Get "/api/v1/openapi.json", Access::Open, Nothing => (200, "OpenApi"), &[],
         "This description";
 
+    ShowCa: Get "/api/v1/ca.pem", Access::Open, Nothing => (200, "text"), &[],
+        "The host's CA, as PEM: to be trusted if its SHA-256 is the one that the console shows";
+
     LogIn: Post "/api/v1/session", Access::Open, Json("Login") => (201, "Session"), &[], "Log in";
     ShowSession: Get "/api/v1/session", Access::Login, Nothing => (200, "Session"), &[], "Who am I";
     LogOut: Delete "/api/v1/session", Access::Login, Nothing => (204, ""), &[], "Log out";

@@ -15,22 +15,36 @@ struct Desk {
     folder: PathBuf,
     url: String,
     first: String,
+    /// SHA-256 of the CA, under TLS.
+    fingerprint: String,
 }
 
 impl Desk {
     fn new(name: &str) -> Self {
+        Self::over(name, false)
+    }
+
+    fn over(name: &str, tls: bool) -> Self {
         let (port_is, port) = channel();
         let (log, lines) = channel();
         // It ends with the test's process.
         std::thread::spawn(move || {
-            let options = Options { port: 0, demo: true };
+            let options = Options { tls, port: 0, demo: true };
             serve(options, |port| port_is.send(port).unwrap(), move |line| drop(log.send(line.to_owned())))
         });
-        let url = format!("http://127.0.0.1:{}", port.recv().unwrap());
-        let first = lines.iter().find_map(|line| line.split("password ").nth(1).map(str::to_owned)).unwrap();
+        let scheme = if tls { "https" } else { "http" };
+        let url = format!("{scheme}://127.0.0.1:{}", port.recv().unwrap());
+        let mut fingerprint = String::new();
+        let first = lines.iter().find_map(|line: String| {
+            if let Some(text) = line.strip_prefix("CA's SHA-256: ") {
+                text.clone_into(&mut fingerprint);
+            }
+            line.split("password ").nth(1).map(str::to_owned)
+        });
+        let first = first.unwrap();
         let folder = std::env::temp_dir().join(format!("bramblectl-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
-        Self { folder, url, first }
+        Self { folder, url, first, fingerprint }
     }
 
     fn run(&self, arguments: &[&str], input: &str) -> Output {
@@ -80,7 +94,7 @@ fn a_first_login_changes_the_password_and_keeps_a_token_that_only_the_user_reads
     use std::os::unix::fs::PermissionsExt;
     let desk = Desk::new("login");
     assert!(desk.refused(&["vm", "list"], "").contains("context add"));
-    assert!(desk.refused(&["context", "add", "far", "https://far.example"], "").contains("--ca FILE"));
+    assert!(desk.refused(&["context", "add", "far", "https://far.example"], "").contains("--fingerprint"));
     desk.good(&["context", "add", "here", &desk.url], "");
     assert!(desk.refused(&["vm", "list"], "").contains("log in"));
     assert!(desk.refused(&["login"], "a wrong password\n").contains("console"));
@@ -163,4 +177,24 @@ fn an_exported_chain_holds_and_a_change_in_it_shows() {
     std::fs::write(&file, lines[..lines.len() - 1].join("\n")).unwrap();
     assert!(desk.good(&["audit", "verify", &file], "").contains("can't be known"));
     assert!(desk.refused(&["audit", "verify", &file, "--head", &head], "").contains("was cut"));
+}
+
+#[test]
+fn under_tls_a_host_is_who_its_console_says() {
+    let desk = Desk::over("tls", true);
+    let wrong = "0".repeat(64);
+    let refused = desk.refused(&["context", "add", "here", &desk.url, "--fingerprint", &wrong], "");
+    assert!(refused.contains("not the one of the console"), "{refused}");
+    assert!(desk.good(&["context", "list"], "").is_empty());
+    desk.good(&["context", "add", "here", &desk.url, "--fingerprint", &desk.fingerprint], "");
+    desk.good(&["login"], &format!("{}\n{PASSWORD}\n{PASSWORD}\n", desk.first));
+    desk.good(&["vm", "start", "lab"], "");
+    let said = desk.good(&["vm", "console", "lab"], "whoami\r");
+    assert!(said.contains("Welcome to lab, start 1"), "{said}");
+    // Another host at that address: its CA is not the pinned one.
+    let other = Desk::over("tls-other", true);
+    let contexts = desk.folder.join("contexts.json");
+    let moved = std::fs::read_to_string(&contexts).unwrap().replace(&desk.url, &other.url);
+    std::fs::write(&contexts, moved).unwrap();
+    assert!(!desk.run(&["vm", "list"], "").status.success());
 }

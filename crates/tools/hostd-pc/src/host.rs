@@ -27,6 +27,13 @@ impl PcHost {
         Self { vmkernel: RamVmkernel::new(Pc { started, log: Box::new(log) }), started, worker }
     }
 
+    /// Writes a line to its log.
+    pub fn log(&self, line: &str) {
+        let mut line = line.as_bytes().to_vec();
+        // A fake's log takes any line.
+        let _ = self.vmkernel.call(Call::Log, &mut line, [0; 3]);
+    }
+
     /// Its vmkernel.
     pub fn vmkernel(&self) -> &RamVmkernel {
         &self.vmkernel

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod host;
+mod tls;
 mod vms;
 
 pub use host::PcHost;
@@ -9,6 +10,7 @@ pub use host::PcHost;
 use anyhow::{Context, Result};
 use embedded_io_adapters::tokio_1::FromTokio;
 use management::Management;
+use management::tls::stream::Tls;
 use std::rc::Rc;
 use tokio::net::TcpListener;
 use tokio::runtime::Builder;
@@ -17,6 +19,8 @@ use tokio::task::LocalSet;
 /// How it is started.
 #[derive(Clone, Copy, Default)]
 pub struct Options {
+    /// By HTTPS, with a CA and a certificate that are made now.
+    pub tls: bool,
     /// The loopback port; 0: any that is free.
     pub port: u16,
     /// With some VMs.
@@ -35,18 +39,29 @@ pub fn serve(options: Options, started: impl FnOnce(u16), log: impl Fn(&str) + '
         if options.demo {
             vms::put(host.vmkernel());
         }
+        let tls = if options.tls { Some(tls::start(&host).await?) } else { None };
         let management = Rc::new(Management::new(host));
         let running = management.clone();
         tokio::task::spawn_local(async move { running.run().await });
         started(listener.local_addr()?.port());
         loop {
             let (stream, peer) = listener.accept().await?;
-            let management = management.clone();
+            let (management, tls) = (management.clone(), tls.clone());
             stream.set_nodelay(true)?;
             tokio::task::spawn_local(async move {
                 // Without room the connection is closed.
                 let Some(ticket) = management.admit() else { return };
-                management::serve(&management, FromTokio::new(stream), peer, ticket).await;
+                let stream = FromTokio::new(stream);
+                let Some(config) = tls else {
+                    return management::serve(&management, stream, peer, ticket).await;
+                };
+                let accepted = tokio::select! {
+                    accepted = Tls::accept(management.port(), &config, stream) => accepted,
+                    () = ticket.given_up() => return,
+                };
+                // Who speaks no TLS gets no answer.
+                let Ok(stream) = accepted else { return };
+                management::serve(&management, stream, peer, ticket).await;
             });
         }
     })

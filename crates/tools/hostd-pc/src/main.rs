@@ -5,7 +5,7 @@ use clap::Parser;
 use hostd_pc::{Options, serve};
 use std::io::Write;
 
-/// hostd on this machine, over a vmkernel in RAM: for work on the web UI and on clients. Plain HTTP, on the loopback only;
+/// hostd on this machine, over a vmkernel in RAM: for work on the web UI and on clients. On the loopback only;
 /// everything is lost when it ends.
 #[derive(Parser)]
 #[command(name = "hostd", version)]
@@ -13,14 +13,18 @@ struct Arguments {
     /// The loopback port; 0 takes any that is free.
     #[arg(long, default_value_t = 8480)]
     port: u16,
+    /// HTTPS instead of plain HTTP, with a CA and a certificate that are made now.
+    #[arg(long)]
+    tls: bool,
     /// Without any VM.
     #[arg(long)]
     empty: bool,
 }
 
 fn main() -> anyhow::Result<()> {
-    let Arguments { port, empty } = Arguments::parse();
+    let Arguments { port, tls, empty } = Arguments::parse();
     // Without anyone who reads it goes on.
     let say = |line: &str| drop(writeln!(std::io::stdout(), "hostd: {line}"));
-    serve(Options { port, demo: !empty }, |port| say(&format!("http://127.0.0.1:{port}")), say)
+    let scheme = if tls { "https" } else { "http" };
+    serve(Options { port, tls, demo: !empty }, |port| say(&format!("{scheme}://127.0.0.1:{port}")), say)
 }

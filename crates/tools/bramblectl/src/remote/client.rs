@@ -1,10 +1,13 @@
 //! Requests to a host and its answers. Each problem becomes an error that says what to do.
 
-use super::connection::{Address, Connection};
+use super::connection::{Address, Connection, Trust};
 use super::contexts::Context;
 use anyhow::{Context as _, Result, anyhow, bail};
 use api::rest::ProblemDetails;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use std::io::{Read, Write};
 use std::time::Duration;
 
@@ -108,7 +111,7 @@ impl Client {
     }
 
     fn connect(&self) -> Result<Connection> {
-        Connection::open(&self.address, self.context.ca.as_deref())
+        Connection::open(&self.address, &Trust::Pinned(self.context.ca.as_deref()))
     }
 
     /// Waits for a task to end, and gives it.
@@ -129,6 +132,27 @@ impl Client {
             }
         }
     }
+}
+
+/// The CA of the host at an address, as PEM, if its SHA-256 is the one that the host's console shows.
+pub fn ca_of(url: &str, fingerprint: &str) -> Result<String> {
+    let address = Address::parse(url)?;
+    let mut connection = Connection::open(&address, &Trust::Anyone)?;
+    let head =
+        format!("GET /api/v1/ca.pem HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", address.authority);
+    connection.write_all(head.as_bytes())?;
+    connection.flush()?;
+    let pem =
+        String::from_utf8(checked(read_answer(&mut connection)?)?.body).context("the host's CA is no PEM")?;
+    let certificate = CertificateDer::from_pem_slice(pem.as_bytes()).context("the host's CA is no PEM")?;
+    let sha256: String = Sha256::digest(&certificate).iter().map(|byte| format!("{byte:02x}")).collect();
+    let wanted = fingerprint.replace([':', ' '], "").to_lowercase();
+    if sha256 != wanted {
+        bail!(
+            "the CA there has the SHA-256 {sha256}, not the one of the console: this is not that host, or someone is between"
+        );
+    }
+    Ok(pem)
 }
 
 fn checked(answer: Answer) -> Result<Answer> {

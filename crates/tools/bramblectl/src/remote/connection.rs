@@ -1,13 +1,25 @@
 //! A connection to a host: plain to the loopback, else TLS 1.3 with the CA that is pinned, and no other.
 
 use anyhow::{Context as _, Result, bail, ensure};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{
+    ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme, StreamOwned,
+};
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
+
+/// Whom a connection under TLS trusts.
+pub enum Trust<'c> {
+    /// The CA that is pinned, as PEM, and no other.
+    Pinned(Option<&'c str>),
+    /// Anyone: to ask for a CA, which is then held against a fingerprint.
+    Anyone,
+}
 
 /// Both kinds.
 pub enum Connection {
@@ -48,8 +60,8 @@ impl Address {
 }
 
 impl Connection {
-    /// Connects; `ca`: the host's CA as PEM.
-    pub fn open(address: &Address, ca: Option<&str>) -> Result<Self> {
+    /// Connects.
+    pub fn open(address: &Address, trust: &Trust<'_>) -> Result<Self> {
         let at = (address.host.as_str(), address.port);
         let socket = TcpStream::connect(at).with_context(|| {
             format!("can't reach {}: is the host on, and this its address?", address.authority)
@@ -59,15 +71,24 @@ impl Connection {
         if !address.is_tls {
             return Ok(Self::Plain(socket));
         }
-        let ca = ca.context("no CA is pinned for this host: add it by `bramblectl context add --ca FILE`")?;
-        let mut roots = RootCertStore::empty();
-        for certificate in CertificateDer::pem_slice_iter(ca.as_bytes()) {
-            roots.add(certificate.context("the pinned CA is no certificate")?)?;
-        }
-        let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_protocol_versions(&[&rustls::version::TLS13])?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider.clone())
+            .with_protocol_versions(&[&rustls::version::TLS13])?;
+        let config = match trust {
+            Trust::Anyone => {
+                config.dangerous().with_custom_certificate_verifier(Arc::new(Unverified(provider)))
+            }
+            Trust::Pinned(ca) => {
+                let ca =
+                    ca.context("no CA is pinned for this host: add it anew, with --fingerprint or --ca")?;
+                let mut roots = RootCertStore::empty();
+                for certificate in CertificateDer::pem_slice_iter(ca.as_bytes()) {
+                    roots.add(certificate.context("the pinned CA is no certificate")?)?;
+                }
+                config.with_root_certificates(roots)
+            }
+        };
+        let config = config.with_no_client_auth();
         let name = ServerName::try_from(address.host.clone())?;
         let client = ClientConnection::new(Arc::new(config), name)?;
         Ok(Self::Tls(Box::new(StreamOwned::new(client, socket))))
@@ -105,6 +126,46 @@ impl Write for Connection {
             Self::Plain(socket) => socket.flush(),
             Self::Tls(stream) => stream.flush(),
         }
+    }
+}
+
+/// Takes any certificate. What comes over such a connection is worth nothing until it is held against a fingerprint.
+#[derive(Debug)]
+struct Unverified(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Unverified {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Err(rustls::Error::General(String::from("TLS 1.2 is not spoken")))
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, certificate, signature, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
     }
 }
 

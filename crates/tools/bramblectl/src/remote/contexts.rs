@@ -36,8 +36,11 @@ pub enum ContextCommand {
         /// Its address: https://NAME or https://NAME:PORT.
         url: String,
         /// The host's CA certificate, as PEM.
-        #[arg(long, value_name = "FILE")]
+        #[arg(long, value_name = "FILE", conflicts_with = "fingerprint")]
         ca: Option<PathBuf>,
+        /// SHA-256 of the host's CA, as its console shows it: the CA is then fetched and pinned.
+        #[arg(long, value_name = "HEX")]
+        fingerprint: Option<String>,
     },
     /// List the hosts; the chosen one has a star.
     List,
@@ -88,7 +91,8 @@ impl Contexts {
     /// A host by its name, or the chosen one.
     pub fn find(&self, name: Option<&str>) -> Result<&Context> {
         let name = name.or(self.current.as_deref());
-        let name = name.context("no host is chosen: `bramblectl context add NAME URL --ca FILE` adds one")?;
+        let name =
+            name.context("no host is chosen: `bramblectl context add NAME URL --fingerprint HEX` adds one")?;
         self.hosts
             .iter()
             .find(|host| host.name == name)
@@ -107,7 +111,7 @@ impl ContextCommand {
     pub fn run(self) -> Result<()> {
         let mut contexts = Contexts::read()?;
         match self {
-            Self::Add { name, url, ca } => {
+            Self::Add { name, url, ca, fingerprint } => {
                 ensure!(
                     contexts.hosts.iter().all(|host| host.name != name),
                     "there is a host {name} already"
@@ -116,9 +120,14 @@ impl ContextCommand {
                 let read = |path: PathBuf| {
                     std::fs::read_to_string(&path).with_context(|| format!("can't read {}", path.display()))
                 };
-                let ca = ca.map(read).transpose()?;
+                let ca = match fingerprint {
+                    Some(fingerprint) => Some(super::client::ca_of(&url, &fingerprint)?),
+                    None => ca.map(read).transpose()?,
+                };
                 if url.starts_with("https://") && ca.is_none() {
-                    bail!("give the host's CA by --ca FILE: nothing else says that it is this host");
+                    bail!(
+                        "give the CA's SHA-256 from the host's console by --fingerprint, or the CA by --ca FILE"
+                    );
                 }
                 contexts.current = Some(name.clone());
                 contexts.hosts.push(Context { name, url, ca, token: None });
