@@ -32,8 +32,8 @@ use spin::{Mutex, Once};
 
 /// Steps of a driver and its slot's board in one look.
 const SLOT_STEPS: u32 = 8;
-/// Seconds after which a disk that says nothing is not waited for.
-const PATIENCE_SECONDS: u64 = 3;
+/// Seconds after which a disk that says nothing is not waited for: an emulated one may wait for its turn on a busy machine.
+const PATIENCE_SECONDS: u64 = 30;
 
 /// The driver of a host disk.
 pub enum DiskDriver {
