@@ -167,9 +167,8 @@ impl Bench<'_> {
         std::fs::create_dir_all(folder)?;
         let mib = self.options.size;
         let fill = self.sequential(true, 128 << 10);
-        // Room for the volume and a whole pass over it; a RAM disk has less.
-        let spare = if place == "ram" { mib / 4 } else { mib + mib / 8 };
-        let (store, all) = (folder.join("bramble-bench.store"), mib + spare + 64);
+        // Room for the volume and a whole pass over it, as a disk has that is half full.
+        let (store, all) = (folder.join("bramble-bench.store"), 2 * mib + mib / 8 + 64);
         Ours::lay_out(&store, all)?;
         let ours = Ours::create(&self.tool, store, all, mib)?;
         // Twice: the first pass takes one part of the store's blocks, the second the others.
