@@ -28,9 +28,13 @@ pub fn api(run: &mut Run<'_>) -> Result<()> {
     let (seconds, examples) = if run.options.long { ("900", "200") } else { ("40", "4") };
     run.work("schemathesis", || {
         quiet(build.args(["build", "--quiet", "--package", "hostd-pc"]))?;
-        let mut python = command("python3", ["tests/schemathesis/run.py", "target/debug/hostd-pc"]);
+        let paths = [root.join("tests/schemathesis/run.py"), root.join("target/debug/hostd-pc")];
+        let mut python = command("python3", paths);
         python.arg(schemathesis).args(OPTIONS.split_whitespace());
-        python.args(["--max-time", seconds, "--max-examples", examples]).current_dir(root);
+        // What it remembers of its runs lies there.
+        python
+            .args(["--max-time", seconds, "--max-examples", examples])
+            .current_dir(root.join("target/schemathesis"));
         quiet(&mut python).map(|_| ())
     });
     Ok(())
