@@ -107,14 +107,7 @@ impl ArchiveBuilder {
 
 /// A VM with `vcpus` and `memory_mib` and nothing else.
 pub fn vm(name: &str, vcpus: u8, memory_mib: u32) -> Vm {
-    Vm {
-        name: name.to_owned(),
-        vcpus,
-        memory: format!("{memory_mib} MiB"),
-        boot: Default::default(),
-        disks: Vec::new(),
-        nics: Vec::new(),
-    }
+    Vm { name: name.to_owned(), vcpus, memory: format!("{memory_mib} MiB"), ..Vm::default() }
 }
 
 /// A disk in RAM, from a file of the archive.
@@ -125,6 +118,11 @@ pub fn image_disk(name: &str, read_only: bool) -> Disk {
 /// A disk of the host, by its serial number.
 pub fn host_disk(serial: &str) -> Disk {
     Disk { host_disk: Some(serial.to_owned()), ..Disk::default() }
+}
+
+/// A volume of the host's datastore.
+pub fn volume(name: &str) -> Disk {
+    Disk { volume: Some(name.to_owned()), ..Disk::default() }
 }
 
 /// A network card with the address that the host makes for it.
@@ -141,7 +139,7 @@ mod tests {
         let mut archive = ArchiveBuilder::new();
         let mut one = vm("one", 2, 256);
         one.boot.kernel = Some("kernel".into());
-        one.disks = vec![image_disk("root.img", false), host_disk("debian")];
+        one.disks = vec![image_disk("root.img", false), host_disk("debian"), volume("data")];
         one.nics.push(nic());
         archive.vm(one);
         let text = toml::to_string(&archive.document).unwrap();

@@ -45,6 +45,11 @@ impl Artifacts {
         self.out().join("hostd.bin")
     }
 
+    /// The PC's tool, as `cargo build` makes it.
+    pub fn bramblectl(&self) -> PathBuf {
+        self.root.join("target/debug/bramblectl")
+    }
+
     /// A test guest, flat.
     pub fn test_guest(&self, name: &str) -> PathBuf {
         self.out().join("test-guest").join(format!("{name}.bin"))

@@ -13,7 +13,9 @@ pub mod cpio;
 pub mod machine;
 pub mod scene;
 pub mod serial;
+pub mod store;
 pub mod tree;
+pub mod turns;
 
 pub use archive::ArchiveBuilder;
 pub use artifacts::Artifacts;

@@ -11,13 +11,10 @@ use std::process::Command;
 use system::archive::{host_disk, vm};
 use system::card::CardImage;
 use system::scene::{ANSWER, BOOT, Scene, log_in, on, shell};
-use system::{Artifacts, Board, HostDisk, Machine, card, console};
+use system::{Artifacts, Board, HostDisk, Machine, card, console, turns};
 
 /// The serial number that QEMU's card has in its CID.
 const SERIAL: &str = "sd-deadbeef";
-const BLOCK: usize = 4096;
-/// Turns that a guest has flushed before it is killed.
-const TURNS: u32 = 6;
 
 /// A folder of a test's own, emptied.
 fn folder(name: &str) -> Result<PathBuf> {
@@ -58,59 +55,6 @@ fn boot_from(card: &CardImage, folder: &Path, name: &str) -> Result<Machine> {
     Machine::start(&config)
 }
 
-/// What the guest writes: turns of eight blocks at random places, all in flight at once; each turn is flushed and then
-/// said. A block says which one it is, and of which turn, in every line.
-fn write_turns(machine: &mut Machine, blocks: u64, first: u32) -> Result<()> {
-    let one = "one() { yes \"block $1 turn $2\" | head -c 4096 | dd of=/dev/vda bs=4096 seek=$1 conv=notrunc 2>/dev/null; }";
-    shell(machine, one)?;
-    let turn = format!(
-        "turn() {{ said=; for n in 1 2 3 4 5 6 7 8; do at=$(( (RANDOM * 32768 + RANDOM) % {blocks} )); \
-         said=\"$said $at\"; one $at $1 & done; wait; sync; echo \"flushed $1:$said.\"; }}"
-    );
-    shell(machine, &turn)?;
-    machine.send(&format!("t={first}; while true; do turn $t; t=$((t + 1)); done\r"))?;
-    machine.expect(&format!("flushed {}:", first + TURNS - 1), BOOT)?;
-    machine.expect(".", ANSWER)?;
-    Ok(())
-}
-
-/// The last flushed turn of every block, by what the guest said.
-fn flushed(text: &str) -> BTreeMap<u64, u32> {
-    let mut turns = BTreeMap::new();
-    for part in text.split("flushed ").skip(1) {
-        let Some((turn, rest)) = part.split_once(':') else { continue };
-        let (Ok(turn), Some((blocks, _))) = (turn.parse::<u32>(), rest.split_once('.')) else { continue };
-        turns.extend(
-            blocks.split_whitespace().filter_map(|block| block.parse().ok()).map(|block| (block, turn)),
-        );
-    }
-    turns
-}
-
-fn contents(block: u64, turn: u32) -> Vec<u8> {
-    let line = format!("block {block} turn {turn}\n");
-    line.bytes().cycle().take(BLOCK).collect()
-}
-
-/// Every flushed block is on the card, whole. Those that a later turn, cut off by the kill, wrote again may have its
-/// contents, sector by sector.
-fn verify(card: &CardImage, turns: &BTreeMap<u64, u32>, last: u32) -> Result<()> {
-    ensure!(turns.len() > 20, "only {} blocks were flushed", turns.len());
-    let mut file = File::open(&card.path)?;
-    for (block, turn) in turns {
-        file.seek(SeekFrom::Start(card.guest.0 * 512 + block * BLOCK as u64))?;
-        let mut bytes = vec![0; BLOCK];
-        file.read_exact(&mut bytes)?;
-        let may: Vec<Vec<u8>> = (*turn..=last).map(|turn| contents(*block, turn)).collect();
-        for (n, sector) in bytes.chunks(512).enumerate() {
-            let fits = may.iter().any(|whole| whole[n * 512..][..512] == *sector);
-            let found = String::from_utf8_lossy(&sector[..40]);
-            ensure!(fits, "block {block}, flushed in turn {turn}, has in sector {n}: {found:?}");
-        }
-    }
-    Ok(())
-}
-
 /// A card's guest writes at random until QEMU is killed; what it flushed is there, for the host and for the next boot.
 fn killed(name: &str, mib: u64, boots: u32) -> Result<()> {
     let folder = folder(name)?;
@@ -118,37 +62,23 @@ fn killed(name: &str, mib: u64, boots: u32) -> Result<()> {
     card::write_folder(&folder, &Artifacts::here().image(), &scene.archive)?;
     let card = CardImage::make(&folder.join("card.img"), mib, 42, &folder)?;
     let blocks = card.guest.1 / 8;
-    let mut turns = BTreeMap::new();
+    let mut turns = turns::Turns::new();
     for boot in 0..boots {
         let mut machine = boot_from(&card, &folder, name)?;
         log_in(&mut machine, "one")?;
         let sectors = shell(&mut machine, "cat /sys/block/vda/size")?;
         ensure!(sectors.contains(&card.guest.1.to_string()), "the disk has {sectors} sectors");
-        for (block, turn) in turns.iter().take(8) {
-            let read = format!("dd if=/dev/vda bs=4096 skip={block} count=1 2>/dev/null | head -n 1");
-            let said = shell(&mut machine, &read)?;
-            ensure!(said.contains(&format!("block {block} turn {turn}")), "after the kill: {said}");
-        }
+        turns::ask(&mut machine, &turns)?;
         let first = 100 * boot + 1;
-        write_turns(&mut machine, blocks, first)?;
+        turns::write(&mut machine, blocks, first)?;
         let text = machine.text();
         drop(machine);
-        turns.extend(flushed(&text));
-        verify(&card, &turns, first + 99)?;
-        // What the next boot reads is what is there: blocks of the turn that was cut off are left out.
-        let in_doubt = |block: &u64, turn: &u32| contents_differ(&card, *block, *turn).unwrap_or(true);
-        turns.retain(|block, turn| !in_doubt(block, turn));
+        turns.extend(turns::flushed(&text));
+        turns::verify(&card.path, card.guest.0 * 512, &turns, first + 99)?;
+        turns::forget_doubtful(&card.path, card.guest.0 * 512, &mut turns)?;
     }
     fs::remove_dir_all(&folder)?;
     Ok(())
-}
-
-fn contents_differ(card: &CardImage, block: u64, turn: u32) -> Result<bool> {
-    let mut file = File::open(&card.path)?;
-    file.seek(SeekFrom::Start(card.guest.0 * 512 + block * BLOCK as u64))?;
-    let mut bytes = vec![0; BLOCK];
-    file.read_exact(&mut bytes)?;
-    Ok(bytes != contents(block, turn))
 }
 
 #[test]

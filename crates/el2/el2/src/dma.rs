@@ -77,7 +77,7 @@ impl Dma for HostDma {
 impl HostDma {
     /// Zeroed memory that the device reaches. What it does not reach is kept until there is some, so that the heap gives
     /// something else.
-    fn below_limit(&self, layout: Layout) -> Option<u64> {
+    pub(crate) fn below_limit(&self, layout: Layout) -> Option<u64> {
         let mut above = [0_u64; TRIES];
         let mut found = None;
         for place in &mut above {

@@ -12,6 +12,7 @@ extern crate std;
 pub mod boot;
 #[cfg(target_os = "none")]
 pub mod cache;
+pub mod checksum;
 #[cfg(target_os = "none")]
 pub mod context;
 #[cfg(target_os = "none")]
@@ -32,6 +33,8 @@ pub mod memory;
 mod mmio;
 #[cfg(target_os = "none")]
 pub mod mmu;
+#[cfg(target_os = "none")]
+pub mod page;
 #[cfg(target_os = "none")]
 pub mod pe;
 #[cfg(target_os = "none")]

@@ -235,9 +235,10 @@ pub(crate) fn copy_between(into: Span, from: Span) {
     }
 }
 
-/// Whether a span may be followed: guests' blocks, the archive, or drivers' buffers.
+/// Whether a span may be followed: guests' blocks, the archive, drivers' buffers, or pages that are lent.
 pub(crate) fn may_name(span: Span) -> bool {
     memory::is_guest_range(span.start, u64::from(span.bytes))
+        || crate::page::is_lent(span)
         || ARCHIVE.get().is_some_and(|archive| holds(*archive, span))
         || crate::dma::is_buffer(span)
 }

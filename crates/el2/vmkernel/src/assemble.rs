@@ -3,6 +3,7 @@
 use crate::bus::Region;
 use crate::devices::{Connections, Devices};
 use crate::disk::RamDisk;
+use crate::home::volume::VolumeDisk;
 use crate::host::Host;
 use crate::host_disk::{Backend, Owner, Window};
 use crate::network::{Sink, SwitchPort};
@@ -175,14 +176,17 @@ fn disks(
     let mut disks = Vec::new();
     for (disk, index) in document.disks.iter().zip(0u8..) {
         let image = source.disks.get(usize::from(index)).copied().flatten();
-        let backend = match &disk.host_disk {
-            None => Backend::Ram(RamDisk::new(image, disk.read_only)),
-            Some(serial) => {
+        let owner = Owner::Guest(signals.clone(), index);
+        let backend = match (&disk.host_disk, &disk.volume) {
+            (None, None) => Backend::Ram(RamDisk::new(image, disk.read_only)),
+            (_, Some(name)) => {
+                Backend::Volume(VolumeDisk::open(host, name, owner, &document.name, disk.read_only)?)
+            }
+            (Some(serial), None) => {
                 let found = host.devices.get().and_then(|devices| devices.disk(serial));
                 let found =
                     found.ok_or_else(|| format!("the host has no disk with serial number \"{serial}\""))?;
                 let range = crate::host_disk::range(found, disk.partition)?;
-                let owner = Owner::Guest(signals.clone(), index);
                 Backend::Host(Window::new(found.clone(), owner, range, disk.read_only))
             }
         };

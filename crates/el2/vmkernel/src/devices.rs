@@ -4,6 +4,7 @@
 //! lock order: registers → transmit half → switch → receive halves → interrupt lines.
 
 use crate::desk::{self, Calls, Door, Tray};
+use crate::home::volume::Client;
 use crate::host::Host;
 use crate::host_disk::Backend;
 use crate::network::{NetCard, SwitchPort};
@@ -75,6 +76,8 @@ pub struct Devices {
     gpio: Mutex<Pl061<Wire>>,
     /// virtio-blk, by disk number.
     pub blocks: Vec<Block>,
+    /// Its volumes' requests on their way to the datastore.
+    volumes: Vec<Arc<Client>>,
     /// virtio-net, by card number.
     pub nets: Vec<Arc<NetCard>>,
     entropy: EntropySource,
@@ -128,6 +131,11 @@ impl Devices {
         let variable_bytes = if to.firmware_bytes == 0 { 0 } else { VARIABLE_BYTES };
         let code = to.bank(DeviceKind::FlashCode, to.firmware_bytes)?;
         let variables = to.bank(DeviceKind::FlashVariables, variable_bytes)?;
+        let volume = |(disk, _): &(Backend, String)| match disk {
+            Backend::Volume(volume) => Some(volume.client().clone()),
+            _ => None,
+        };
+        let volumes = disks.iter().filter_map(volume).collect();
         let blocks = disks.into_iter().zip(0u8..).map(|((backend, serial), index)| {
             let device = virtio::Block::new(backend, &serial);
             VirtioMmio::new(device, to.ram.clone(), to.wire(DeviceKind::Block(index)))
@@ -147,6 +155,7 @@ impl Devices {
             rtc: Mutex::new(Pl031::new(to.wire(DeviceKind::Rtc), HostClock(to.host))),
             gpio: Mutex::new(Pl061::new(to.wire(DeviceKind::Gpio))),
             blocks: blocks.collect(),
+            volumes,
             nets: nets.collect(),
             entropy: VirtioMmio::new(
                 virtio::EntropySource::new(HostEntropy(to.host)),
@@ -166,6 +175,7 @@ impl Devices {
     /// As at power-on; flash keeps its contents, requests in flight are forgotten.
     pub fn reset(&self, host: &'static Host, signals: &Arc<Signals>, stream: &Arc<Stream>) {
         let wire = |intid| Wire { signals: signals.clone(), intid };
+        self.forget_requests();
         for block in &self.blocks {
             block.reset();
         }
@@ -181,6 +191,11 @@ impl Devices {
         *self.uart.lock() = Pl011::new(wire(machine::layout::UART_INTID), stream.clone());
         *self.rtc.lock() = Pl031::new(wire(machine::layout::RTC_INTID), HostClock(host));
         *self.gpio.lock() = Pl061::new(wire(machine::layout::GPIO_INTID));
+    }
+
+    /// The guest's RAM is about to be another's: no byte of a request under way is copied any more.
+    pub fn forget_requests(&self) {
+        self.volumes.iter().for_each(|volume| volume.forget());
     }
 
     /// Holds the power button down, or lets it go.

@@ -1,6 +1,7 @@
 //! What all PEs share. Made once at boot, handed down by reference: there are no globals in this crate.
 
 use crate::console::Console;
+use crate::home::HomeShared;
 use crate::host_devices::HostDevices;
 use crate::inventory::Inventory;
 use crate::network::Switch;
@@ -51,6 +52,8 @@ pub struct Host {
     pub switch: Switch,
     /// Its own devices, once they are found.
     pub devices: Once<HostDevices>,
+    /// The datastore, as every PE sees it.
+    pub home: HomeShared,
     /// VMs that wait for their disks.
     pub waiting: Mutex<Waiting>,
     /// PEs say what time it is when they are asked.
@@ -97,6 +100,7 @@ impl Host {
             vmids: Mutex::new([1, 0, 0, 0]),
             switch: Switch::new(),
             devices: Once::new(),
+            home: HomeShared::new(),
             waiting: Mutex::new(Waiting::default()),
             roll_call: RollCall::default(),
             started_at: machine.entered_at,

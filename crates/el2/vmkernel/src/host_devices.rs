@@ -4,6 +4,7 @@
 //! table. Nothing here waits: each look polls state machines and says when the next one is due.
 //! Lock order: a disk → services; the uplink's driver → switch.
 
+use crate::home::HomeShared;
 use crate::host::Host;
 use crate::host_disk::{DiskDriver, HostDisk, Owner};
 use crate::network::Sink;
@@ -227,10 +228,14 @@ impl HostDevices {
             match owner {
                 Owner::Guest(signals, index) => crate::start::disk_has_news(pe, &signals, index),
                 Owner::Host => self.look_soon(pe),
+                Owner::Datastore => HomeShared::wake(pe.state.host),
             }
         }
         if looked.news || !crate::start::is_waiting_over(pe.state.host) {
             crate::start::start_waiting(pe.state.host, self);
+        }
+        if !pe.state.host.home.is_settled() && self.are_settled() {
+            HomeShared::wake(pe.state.host);
         }
         looked.due
     }

@@ -1,9 +1,10 @@
-//! What a guest's disk is: an image in RAM, or a disk of the host or a partition of it.
+//! What a guest's disk is: an image in RAM, a disk of the host or a partition of it, or a volume of the datastore.
 //!
 //! Several guests may share a host disk's driver: a request's token becomes one of the disk's own, and its completion
 //! finds the way back. Lock order: guest's requests → disk → its users' queues of completions.
 
 use crate::disk::RamDisk;
+use crate::home::volume::VolumeDisk;
 use crate::host::Host;
 use crate::log;
 use crate::services::Services;
@@ -118,6 +119,7 @@ pub struct Identity {
 pub struct HostDisk {
     /// Its interrupt.
     pub intid: Option<Intid>,
+    dma: HostDma,
     /// What messages call it while it has no serial number.
     place: String,
     identity: Once<Identity>,
@@ -149,6 +151,8 @@ pub enum Owner {
     Guest(Arc<Signals>, u8),
     /// The host itself, which looks by itself.
     Host,
+    /// The datastore's home.
+    Datastore,
 }
 
 /// One user of a host disk.
@@ -181,7 +185,14 @@ impl HostDisk {
             wait_until: el2::regs::counter().saturating_add(el2::regs::counter_hz() * PATIENCE_SECONDS),
             told: None,
         };
-        Self { intid, place, identity: Once::new(), inner: Mutex::new(inner), users: AtomicU32::new(0) }
+        Self {
+            intid,
+            dma: *dma,
+            place,
+            identity: Once::new(),
+            inner: Mutex::new(inner),
+            users: AtomicU32::new(0),
+        }
     }
 
     /// What it is, once it was read.
@@ -210,6 +221,16 @@ impl HostDisk {
     /// Whether anyone uses it.
     pub fn is_used(&self) -> bool {
         self.users.load(Ordering::Relaxed) != 0
+    }
+
+    /// How its device reaches memory.
+    pub fn dma(&self) -> HostDma {
+        self.dma
+    }
+
+    /// Whether it takes no writes.
+    pub fn is_read_only(&self) -> bool {
+        self.inner.lock().driver.geometry().read_only
     }
 
     /// Capacity in sectors.
@@ -438,6 +459,8 @@ pub enum Backend {
     Ram(RamDisk),
     /// A window of a host disk.
     Host(Window),
+    /// A volume of the datastore.
+    Volume(VolumeDisk),
 }
 
 impl BlockBackend for Backend {
@@ -445,6 +468,7 @@ impl BlockBackend for Backend {
         match self {
             Self::Ram(disk) => disk.geometry(),
             Self::Host(window) => window.geometry(),
+            Self::Volume(volume) => volume.geometry(),
         }
     }
 
@@ -452,6 +476,7 @@ impl BlockBackend for Backend {
         match self {
             Self::Ram(disk) => disk.submit(request),
             Self::Host(window) => window.submit(request),
+            Self::Volume(volume) => volume.submit(request),
         }
     }
 
@@ -459,6 +484,7 @@ impl BlockBackend for Backend {
         match self {
             Self::Ram(disk) => disk.complete(),
             Self::Host(window) => window.complete(),
+            Self::Volume(volume) => volume.complete(),
         }
     }
 }

@@ -10,6 +10,7 @@
 //! | [`vm`], [`assemble`] | a VM, and its way from a specification to its first instruction |
 //! | [`bus`] | which device an address belongs to |
 //! | [`console`] | the one serial line: host log and guests |
+//! | [`home`] | the datastore's PE: the mounted store, guests' volumes |
 //! | [`world`], [`supervisor`] | hostd: a VM with a role, and who looks after it |
 //! | [`calls`], [`desk`] | what a world asks for: by HVC, by the call queue |
 //! | [`panic_screen`], [`drill`] | the end, and the end on purpose |
@@ -23,6 +24,13 @@ extern crate std;
 
 pub mod disk;
 pub mod flight;
+<<<<<<< HEAD
+=======
+pub mod home;
+pub mod host;
+pub mod host_devices;
+pub mod host_disk;
+>>>>>>> 2cacca6 (datastore: requests of any size in turns (Front); vmkernel: the datastore's home, guests' disks on volumes; api: volume, autostart, start_order, start_delay)
 pub mod identification;
 pub mod random;
 pub mod ring;

@@ -14,17 +14,19 @@ pub use idle::poll_later;
 pub use shared::{Mail, PeShared, send};
 
 use crate::alarms::Alarms;
+use crate::home::Keeper;
 use crate::host::Host;
 use crate::lists;
 use crate::signals::{Home, RunState};
 use crate::vcpu::VcpuState;
 use crate::vm::Vm;
 use crate::{Loaded, Pe};
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use el2::gic::{self, VIRTUAL_TIMER};
 use machine::DeviceKind;
-use shared::LOOK;
+use shared::{HOME, LOOK};
 use slots::{Slot, Slots};
 use specs::PeId;
 
@@ -45,6 +47,8 @@ pub struct PeState {
     /// Alarms of guests' clocks.
     pub alarms: Alarms,
     is_first: bool,
+    /// The datastore's home, on the first PE.
+    pub home: Option<Box<Keeper>>,
     slots: Slots,
 }
 
@@ -62,6 +66,7 @@ impl PeState {
             later: VecDeque::new(),
             alarms: Alarms::default(),
             is_first: pe == PeId(0),
+            home: (pe == PeId(0)).then(Box::default),
             slots: Slots::new(el2::regs::counter_hz()),
         }
     }
@@ -69,6 +74,14 @@ impl PeState {
     /// Looks at everything, deadlines included, at the end of this exit.
     pub fn look_soon(&self) {
         self.shared.look();
+    }
+
+    /// The home knows anew when it is to go on.
+    pub fn home_changed(&mut self) {
+        let due = self.home.as_ref().map_or(u64::MAX, |home| home.due());
+        self.work_at = self.work_at.min(due);
+        self.expect(due);
+        self.arm();
     }
 
     /// Something is to happen at `at`.
@@ -99,7 +112,7 @@ impl PeState {
             // Also before others come by mail: their clocks are set by the one that runs.
             self.slots.charge(running, now);
         }
-        words &= !LOOK;
+        words &= !(LOOK | HOME);
         while words != 0 {
             let word = words.trailing_zeros();
             words &= words.wrapping_sub(1);
@@ -149,16 +162,19 @@ fn flush(vcpu: &VcpuState) {
 fn attend(pe: &mut Pe, vcpu: Loaded) -> Loaded {
     let what = pe.state.shared.take_attention();
     let preempts = pe.state.take_woken(what, Some(vcpu.home.slot));
-    if what & LOOK != 0 || preempts {
-        return reconsider(pe, vcpu, what & LOOK != 0, preempts);
+    if what & (LOOK | HOME) != 0 || preempts {
+        return reconsider(pe, vcpu, what, preempts);
     }
     pe.state.arm();
     vcpu
 }
 
 #[cold]
-fn reconsider(pe: &mut Pe, mut vcpu: Loaded, looks: bool, preempts: bool) -> Loaded {
-    if looks {
+fn reconsider(pe: &mut Pe, mut vcpu: Loaded, what: u32, preempts: bool) -> Loaded {
+    if what & HOME != 0 {
+        crate::home::work(pe);
+    }
+    if what & LOOK != 0 {
         idle::look_around(pe);
         if vcpu.vm.is_stopping() {
             return retire(pe, vcpu);
@@ -251,6 +267,9 @@ fn wait(pe: &mut Pe, mut current: Option<Loaded>) -> Loaded {
         if pe.state.shared.needs_attention() {
             let what = pe.state.shared.take_attention();
             pe.state.take_woken(what, None);
+            if what & HOME != 0 {
+                crate::home::work(pe);
+            }
             if what & LOOK != 0 {
                 idle::look_around(pe);
                 pe.state.soonest = idle::soonest(&mut pe.state);

@@ -1,6 +1,7 @@
 //! The host's start: reads the boot archive, starts its VMs; and its end. Host devices' interrupts come here, too.
 
 use crate::assemble::{Source, assemble};
+use crate::home::HomeShared;
 use crate::host::Host;
 use crate::host_devices::HostDevices;
 use crate::signals::Signals;
@@ -65,6 +66,8 @@ pub fn start_host(host: &'static Host, pe: &mut Pe) {
             "no boot archive: no VM starts; give one as initrd (QEMU -initrd FILE, on a Pi initramfs)"
         ),
     }
+    // Whether there is a datastore is found out by its home.
+    HomeShared::wake(host);
     console.listen(pe.id());
     take_console_input(pe);
     devices.look_soon(pe);
@@ -94,27 +97,28 @@ pub struct Waiting {
     starting: bool,
     /// A person was told that a card is missing.
     told: bool,
+    /// Nobody is waited for any more, but for such a card.
+    over: bool,
 }
 
 /// Whether no VM waits, but for a card that a person may put in some day.
 pub fn is_waiting_over(host: &Host) -> bool {
     let waiting = host.waiting.lock();
-    !waiting.starting && (waiting.vms.is_empty() || waiting.told)
+    waiting.over && !waiting.starting
 }
 
 /// Starts the VMs whose disks are known. Once the search for disks has come to an end, the others are told of.
 pub fn start_waiting(host: &'static Host, devices: &HostDevices) {
-    let settled = devices.are_settled();
+    let settled = devices.are_settled() && host.home.is_settled();
     let removable = devices.disks.iter().any(|disk| disk.is_removable());
     let mut waiting = host.waiting.lock();
-    let (vms, told) = (core::mem::take(&mut waiting.vms), waiting.told);
-    let any = !vms.is_empty();
+    let (vms, told, was_over) = (core::mem::take(&mut waiting.vms), waiting.told, waiting.over);
     waiting.starting = true;
     // Making a VM takes its time: others may look meanwhile.
     drop(waiting);
     let mut rest = Vec::new();
     for source in vms {
-        let missing = missing_disk(devices, &source);
+        let missing = missing_disk(host, devices, &source);
         match missing {
             Some(serial) if settled && removable => {
                 if !told {
@@ -131,22 +135,23 @@ pub fn start_waiting(host: &'static Host, devices: &HostDevices) {
         }
     }
     let mut waiting = host.waiting.lock();
-    *waiting = Waiting { vms: rest, starting: false, told: told || settled };
+    // A card that a person may put in some day is not waited for.
+    let over = settled;
+    *waiting = Waiting { vms: rest, starting: false, told: told || settled, over };
     drop(waiting);
     // The others may have ended meanwhile.
-    if any && is_waiting_over(host) && host.is_without_guests() && host.had_vms() {
+    if over && !was_over && host.is_without_guests() && host.had_vms() {
         all_vms_are_off(host);
     }
 }
 
-/// The first disk of the host that a VM names and that is not known.
-fn missing_disk(devices: &HostDevices, source: &Source) -> Option<String> {
-    let mut named = source
-        .document
-        .iter()
-        .flat_map(|document| &document.disks)
-        .filter_map(|disk| disk.host_disk.as_ref());
-    named.find(|serial| devices.disk(serial).is_none()).cloned()
+/// The first disk that a VM names and that is not known: a disk of the host, or a volume while none is known.
+fn missing_disk(host: &Host, devices: &HostDevices, source: &Source) -> Option<String> {
+    let disks = source.document.iter().flat_map(|document| &document.disks);
+    let mut named = disks.clone().filter_map(|disk| disk.host_disk.as_ref());
+    let missing = named.find(|serial| devices.disk(serial).is_none()).cloned();
+    let mut volumes = disks.filter_map(|disk| disk.volume.as_ref()).filter(|_| !host.home.is_settled());
+    missing.or_else(|| volumes.next().cloned())
 }
 
 /// Says something about a VM that does not run, in the log and in its own console: a person looks at one of them.

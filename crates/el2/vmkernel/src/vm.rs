@@ -207,6 +207,7 @@ fn finish(host: &'static Host, vm: Arc<Vm>) {
     }
     // The tables go before the RAM that they map; the RAM goes with the last reference to the VM.
     *vm.stage2.lock() = None;
+    vm.devices.forget_requests();
     // The switch holds the cards, and the cards the way to the switch.
     for port in &vm.ports {
         host.switch.disconnect(*port);

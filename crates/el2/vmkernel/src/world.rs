@@ -136,8 +136,8 @@ pub fn source(host: &'static Host, manifest: &'static Manifest, image: &'static 
             vcpus: manifest.vcpus,
             memory: manifest.memory.to_string(),
             boot,
-            disks: Vec::new(),
             nics: [api::host::Nic::default()].to_vec(),
+            ..api::host::Vm::default()
         }),
         boot: Some(BootSpec::kernel(image, 0)),
         world: Some((manifest, image)),

@@ -16,7 +16,7 @@ pub(crate) struct Checker<'e> {
     exists: &'e dyn Fn(&str) -> bool,
     pub problems: Vec<Problem>,
     names: Vec<(String, Use)>,
-    disks: Vec<(HostDisk, Use)>,
+    disks: Vec<(SharedDisk, Use)>,
     macs: Vec<(MacAddress, Use)>,
 }
 
@@ -28,27 +28,37 @@ struct Use {
 }
 
 #[derive(Clone, PartialEq)]
-struct HostDisk {
-    serial: String,
-    partition: Option<u32>,
+enum Shared {
+    HostDisk { serial: String, partition: Option<u32> },
+    Volume(String),
+}
+
+/// A disk that another VM could name, too.
+#[derive(Clone)]
+struct SharedDisk {
+    what: Shared,
     read_only: bool,
 }
 
-impl HostDisk {
+impl SharedDisk {
     /// Whether both reach a sector that one of them writes.
     fn conflicts_with(&self, other: &Self) -> bool {
-        let same_sectors = match (self.partition, other.partition) {
-            (Some(one), Some(two)) => one == two,
-            _ => true,
+        let same_sectors = match (&self.what, &other.what) {
+            (
+                Shared::HostDisk { serial: one, partition: Some(first) },
+                Shared::HostDisk { serial: two, partition: Some(second) },
+            ) => one == two && first == second,
+            (Shared::HostDisk { serial: one, .. }, Shared::HostDisk { serial: two, .. }) => one == two,
+            (one, two) => one == two,
         };
-        self.serial == other.serial && same_sectors && !(self.read_only && other.read_only)
+        same_sectors && !(self.read_only && other.read_only)
     }
 }
 
 /// What one VM asks of the host; remembered only if it has no problem.
 #[derive(Default)]
 struct Wants {
-    disks: Vec<(HostDisk, Use)>,
+    disks: Vec<(SharedDisk, Use)>,
     macs: Vec<(MacAddress, Use)>,
     problems: Vec<Problem>,
 }
@@ -175,33 +185,56 @@ impl<'e> Checker<'e> {
         let mut refuse = |field: &str, what: String, remedy| {
             wants.problems.push(place.problem(&path(field), what, remedy));
         };
-        match (&disk.image, &disk.host_disk) {
-            (Some(_), Some(_)) => {
-                refuse("host_disk", String::from("this disk has an image too"), ONE_SOURCE);
+        let sources = [
+            ("image", disk.image.is_some()),
+            ("host_disk", disk.host_disk.is_some()),
+            ("volume", disk.volume.is_some()),
+        ];
+        let mut given = sources.iter().filter(|(_, given)| *given).map(|(name, _)| *name);
+        match (given.next(), given.next()) {
+            (Some(first), Some(second)) => {
+                refuse(second, format!("this disk has {} {first} too", article(first)), ONE_SOURCE);
             }
-            (None, None) => refuse("", String::from("this disk has no source"), ONE_SOURCE),
+            (None, _) => refuse("", String::from("this disk has no source"), ONE_SOURCE),
             _ => {}
         }
         if disk.partition == Some(0) {
             refuse("partition", String::from("there is no partition 0"), "partitions count from 1");
         }
         if disk.partition.is_some() && disk.host_disk.is_none() {
-            let what = String::from("an image is used whole");
+            let what = String::from("an image or a volume is used whole");
             refuse("partition", what, "remove it, or give a host_disk");
         }
+        if disk.volume.as_deref().is_some_and(|name| !is_volume_name(name)) {
+            let what = String::from("no volume can have this name");
+            refuse("volume", what, "give 1 to 64 bytes without control characters and '/'");
+        }
         self.check_file(disk.image.as_deref(), &path("image"), place, wants);
-        let Some(serial) = &disk.host_disk else { return };
-        let (partition, read_only) = (disk.partition, disk.read_only);
-        let wanted = HostDisk { serial: serial.clone(), partition, read_only };
-        let line = place.line(&path("host_disk"));
+        let partition = disk.partition;
+        let host_disk = disk.host_disk.clone().map(|serial| Shared::HostDisk { serial, partition });
+        let volume = disk.volume.clone().map(Shared::Volume);
+        for (field, what) in [("host_disk", host_disk), ("volume", volume)] {
+            let Some(what) = what else { continue };
+            let wanted = SharedDisk { what, read_only: disk.read_only };
+            self.check_shared(vm, wanted, &path(field), place, wants);
+        }
+    }
+
+    fn check_shared(&self, vm: &Vm, wanted: SharedDisk, path: &str, place: &Place<'_>, wants: &mut Wants) {
         let taken =
             self.disks.iter().chain(&wants.disks).find(|(other, _)| other.conflicts_with(&wanted)).cloned();
         if let Some((_, user)) = taken {
-            let what = format!("VM {} uses this disk at line {}, and one of them writes", user.vm, user.line);
-            let remedy = "give each its own disk or partition, or make both read_only";
-            wants.problems.push(place.problem(&path("host_disk"), what, remedy));
+            let (thing, remedy) = match wanted.what {
+                Shared::HostDisk { .. } => {
+                    ("disk", "give each its own disk or partition, or make both read_only")
+                }
+                Shared::Volume(_) => ("volume", "give each its own volume, or make both read_only"),
+            };
+            let what =
+                format!("VM {} uses this {thing} at line {}, and one of them writes", user.vm, user.line);
+            wants.problems.push(place.problem(path, what, remedy));
         }
-        wants.disks.push((wanted, Use { vm: vm.name.clone(), line }));
+        wants.disks.push((wanted, Use { vm: vm.name.clone(), line: place.line(path) }));
     }
 
     fn check_nic(&self, vm: &Vm, index: usize, place: &Place<'_>, wants: &mut Wants) {
@@ -228,7 +261,17 @@ impl<'e> Checker<'e> {
 /// Names of what the host itself runs.
 const RESERVED: [&str; 1] = ["hostd"];
 const NAME_REMEDY: &str = "use 1 to 32 of a-z, 0-9 and -";
-const ONE_SOURCE: &str = "give exactly one of image and host_disk";
+const ONE_SOURCE: &str = "give exactly one of image, host_disk and volume";
+
+const fn article(noun: &str) -> &'static str {
+    if matches!(noun.as_bytes(), [b'i', ..]) { "an" } else { "a" }
+}
+
+/// As the datastore and the contract with worlds have it.
+fn is_volume_name(name: &str) -> bool {
+    let good = |c: char| !c.is_control() && c != '/';
+    (1..=64).contains(&name.len()) && name.chars().all(good) && name != "." && name != ".."
+}
 
 fn is_name(name: &str) -> bool {
     let good = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';

@@ -62,6 +62,16 @@ pub struct Vm {
     pub vcpus: u8,
     /// RAM: a number with the suffix KiB, MiB or GiB, a multiple of 2 MiB.
     pub memory: String,
+    /// It starts with the host.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub autostart: bool,
+    /// Its place among the VMs that start with the host: lower ones first, equal ones in the order of their names or of
+    /// the document.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub start_order: u32,
+    /// Seconds from the start of the VM before it to its own.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub start_delay: u32,
     /// What it boots.
     pub boot: Boot,
     /// Its disks, in the order of their device numbers.
@@ -70,6 +80,37 @@ pub struct Vm {
     /// Its network cards.
     #[serde(default, rename = "nic")]
     pub nics: Vec<Nic>,
+}
+
+impl Default for Vm {
+    /// As a document without any field would say, if it could.
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            vcpus: 1,
+            memory: String::new(),
+            autostart: true,
+            start_order: 0,
+            start_delay: 0,
+            boot: Boot::default(),
+            disks: Vec::new(),
+            nics: Vec::new(),
+        }
+    }
+}
+
+const fn yes() -> bool {
+    true
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+const fn is_yes(value: &bool) -> bool {
+    *value
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+const fn is_zero(value: &u32) -> bool {
+    *value == 0
 }
 
 /// `[vm.boot]`: a kernel, or firmware.
@@ -92,7 +133,7 @@ pub struct Boot {
     pub firmware: Option<String>,
 }
 
-/// `[[vm.disk]]`: exactly one of `image` and `host_disk`.
+/// `[[vm.disk]]`: exactly one of `image`, `host_disk` and `volume`.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "schema", schemars(rename = "VmDisk"))]
@@ -107,6 +148,9 @@ pub struct Disk {
     /// A partition of `host_disk`, from 1; the whole disk without it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub partition: Option<u32>,
+    /// The name of a volume of the host's datastore.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub volume: Option<String>,
     /// The guest may not write.
     pub read_only: bool,
 }

@@ -191,7 +191,11 @@ const FIELDS: &[(&str, &str)] = &[
     ("image", "give the name of a file in quotes"),
     ("host_disk", "give the serial number of a disk of the host in quotes"),
     ("partition", "give the number of a partition, from 1"),
+    ("volume", "give the name of a volume in quotes"),
     ("read_only", "write true or false"),
+    ("autostart", "write true or false"),
+    ("start_order", "give a whole number, 0 or more"),
+    ("start_delay", "give a whole number of seconds"),
     ("nic", "write [[vm.nic]], with two brackets, before each network card"),
     ("mac", "give an address in quotes, such as \"52:54:00:12:34:56\""),
 ];

@@ -100,11 +100,11 @@ fn each_fault_names_line_field_and_remedy() {
         ),
         (
             "[[vm.disk]]\n",
-            "host.toml:6: vm[a].disk[0]: this disk has no source; give exactly one of image and host_disk",
+            "host.toml:6: vm[a].disk[0]: this disk has no source; give exactly one of image, host_disk and volume",
         ),
         (
             "[[vm.disk]]\nimage = \"i\"\n[[vm.disk]]\nimage = \"i\"\nhost_disk = \"d\"\n",
-            "host.toml:10: vm[a].disk[1].host_disk: this disk has an image too; give exactly one of image and host_disk",
+            "host.toml:10: vm[a].disk[1].host_disk: this disk has an image too; give exactly one of image, host_disk and volume",
         ),
         (
             "[[vm.disk]]\nhost_disk = \"d\"\npartition = 0\n",
@@ -112,7 +112,7 @@ fn each_fault_names_line_field_and_remedy() {
         ),
         (
             "[[vm.disk]]\nimage = \"i\"\npartition = 1\n",
-            "host.toml:8: vm[a].disk[0].partition: an image is used whole; remove it, or give a host_disk",
+            "host.toml:8: vm[a].disk[0].partition: an image or a volume is used whole; remove it, or give a host_disk",
         ),
         (
             "[[vm.disk]]\nimage = \"i\"\nread_only = \"yes\"\n",
@@ -222,6 +222,34 @@ fn a_disk_is_written_by_one_only() {
     assert!(both("read_only = true", "read_only = true").is_empty());
     let (problems, _) = outcome(&vm("a", &(disk("") + "\n" + &disk(""))));
     assert_eq!(problems.len(), 1, "{problems:?}");
+}
+
+#[test]
+fn a_volume_is_written_by_one_only() {
+    let disk = |more: &str| format!("[[vm.disk]]\nvolume = \"root of a\"\n{more}");
+    let both = |one: &str, two: &str| outcome(&(vm("a", &disk(one)) + &vm("b", &disk(two)))).0;
+    let wanted = "host.toml:15: vm[b].disk[0].volume: VM a uses this volume at line 7, and one of them writes; \
+                  give each its own volume, or make both read_only";
+    assert_eq!(both("", ""), [wanted]);
+    assert!(both("read_only = true", "read_only = true").is_empty());
+    let host_disk = "[[vm.disk]]\nhost_disk = \"root of a\"\n";
+    assert!(outcome(&(vm("a", &disk("")) + &vm("b", host_disk))).0.is_empty());
+    let (problems, _) = outcome(&vm("a", &disk("image = \"i\"\n")));
+    let wanted = "host.toml:7: vm[a].disk[0].volume: this disk has an image too; \
+                  give exactly one of image, host_disk and volume";
+    assert_eq!(problems, [wanted]);
+    assert_eq!(outcome(&vm("a", &disk("partition = 1"))).0.len(), 1);
+    assert_eq!(outcome(&vm("a", "[[vm.disk]]\nvolume = \"a/b\"\n")).0.len(), 1);
+}
+
+#[test]
+fn when_a_vm_starts_is_said_and_kept() {
+    let parsed = HostDocument::parse(
+        &(vm("a", "start_order = 2\nstart_delay = 30\n") + &vm("b", "autostart = false\n")),
+    );
+    let facts: Vec<_> =
+        parsed.document.vms.iter().map(|vm| (vm.autostart, vm.start_order, vm.start_delay)).collect();
+    assert_eq!((parsed.problems, facts), (vec![], vec![(true, 2, 30), (false, 0, 0)]));
 }
 
 #[test]

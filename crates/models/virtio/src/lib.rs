@@ -44,7 +44,7 @@ pub mod queue;
 pub mod rig;
 pub mod transport;
 
-pub use block::Block;
+pub use block::{Block, SPANS_MAX as BLOCK_SPANS_MAX};
 pub use calls::Calls;
 pub use console::Console;
 pub use entropy::EntropySource;

@@ -102,6 +102,9 @@ fn work(pe: &mut Pe, now: u64) {
     {
         devices.look(pe);
     }
+    if pe.state.home.as_ref().is_some_and(|home| home.due() <= now) {
+        crate::home::work(pe);
+    }
     pe.state.work_at = soonest_work(&pe.state);
 }
 
@@ -118,7 +121,8 @@ fn soonest_work(state: &PeState) -> u64 {
     }
     let devices = state.host.devices.get().filter(|_| state.is_first);
     let devices = devices.map_or(u64::MAX, |devices| devices.look_at());
-    devices.min(state.alarms.next())
+    let home = state.home.as_ref().map_or(u64::MAX, |home| home.due());
+    devices.min(state.alarms.next()).min(home)
 }
 
 /// A device had more to do than one call may take: it goes on in an interrupt of its own, so that guests and others get

@@ -13,6 +13,10 @@ use spin::Mutex;
 
 /// In `attention`, above a bit for each word of `woken`: mail, or a VM that stops.
 pub(super) const LOOK: u32 = 1 << 31;
+/// In `attention`: the datastore's home has something to do.
+pub(super) const HOME: u32 = 1 << 30;
+
+const _: () = assert!(CAPACITY / 64 <= 30);
 
 /// A PE as others see it.
 #[derive(Debug, Default)]
@@ -58,6 +62,11 @@ impl PeShared {
     /// Something about its vCPUs changed: it looks at all of them.
     pub fn look(&self) {
         self.attention.fetch_or(LOOK, Ordering::SeqCst);
+    }
+
+    /// It is the datastore's home, and something is asked of it.
+    pub fn call_home(&self) {
+        self.attention.fetch_or(HOME, Ordering::SeqCst);
     }
 
     /// A place for one more vCPU; false where there is none.

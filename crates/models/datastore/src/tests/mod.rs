@@ -8,6 +8,7 @@
 )]
 
 mod edges;
+mod front;
 mod offers;
 mod scale;
 

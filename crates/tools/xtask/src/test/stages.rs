@@ -233,6 +233,8 @@ fn system_tests(run: &mut Run<'_>) -> Result<()> {
     guests.small()?;
     guests.firmware()?;
     guests.pi4_tree()?;
+    // The tests make and check datastores with it.
+    quiet(run.cargo().args(["build", "--quiet", "--package", "bramblectl"]))?;
     // The Pi's drivers by themselves on QEMU's devices; then the image.
     for (package, prefix) in [("drivers", "drivers "), ("system", "")] {
         let mut cargo = run.cargo();

@@ -1,0 +1,467 @@
+//! The datastore's home: the one PE that owns the mounted store.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`port`] | the store's lower side: a window of a host disk |
+//! | [`volume`] | the store's upper side: guests' disks |
+//!
+//! Called by [`crate::pe`] when something was asked for ([`HomeShared::wake`]), when the store's disk has finished requests,
+//! and when more is to be done; calls the store, `datastore::Front` and, for guests that are to hear something,
+//! [`crate::start`]. The home is the first PE, which takes the disks' interrupts. The store has no locks: it lies in that
+//! PE's state. Others ask through an inbox of their own PE's and one SGI (`docs/adr/0048-the-datastore-has-a-home.md`).
+//! A run is cut into steps, and ends after a few: what is left goes on in an interrupt of its own, so that guests get their
+//! turns in between. The longest step is measured ([`HomeShared::longest_step`]).
+
+pub mod port;
+pub mod volume;
+
+use crate::host::Host;
+use crate::host_devices::HostDevices;
+use crate::host_disk::{HostDisk, Owner, Window};
+use crate::{Pe, log};
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::future::Future;
+use core::pin::Pin;
+use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use core::task::{Context, Poll, Waker};
+use datastore::{Entry, Event, Front, MountError, Options, Progress, Store, mount};
+use drivers::board::MAX_PES;
+use drivers::partition::{OURS, Partition};
+use port::Port;
+use specs::PeId;
+use spin::Mutex;
+use volume::{Client, Ticket};
+
+/// The home is this PE.
+const HOME: PeId = PeId(0);
+/// Requests of guests that the home has taken; others wait in their slots.
+const PLACES: usize = 32;
+/// Pages for metadata and for data in flight, 4 KiB each: 4 MiB and 3 MiB, taken when a datastore is mounted.
+const CACHE_PAGES: usize = 1024;
+const IO_PAGES: usize = 768;
+/// A run ends after this part of a second, and one step.
+const RUN: u64 = 100_000;
+/// A disk that had no place for a request is asked again after this part of a second.
+const AGAIN: u64 = 1000;
+
+/// How far it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+enum State {
+    /// Disks are looked for.
+    Searching = 0,
+    /// A store was found and is being read.
+    Mounting = 1,
+    /// There is one.
+    Mounted = 2,
+    /// There is none that could be used.
+    Absent = 3,
+}
+
+/// A volume, as others than the home know it.
+#[derive(Clone, Debug)]
+struct Volume {
+    name: String,
+    id: u64,
+    sectors: u64,
+}
+
+/// Who uses a volume.
+#[derive(Debug)]
+struct Use {
+    id: u64,
+    user: String,
+    read_only: bool,
+}
+
+/// The home as every PE sees it.
+pub struct HomeShared {
+    state: AtomicU8,
+    /// By PE: clients with requests that the home has not seen.
+    inboxes: Box<[Mutex<VecDeque<Arc<Client>>>]>,
+    volumes: Mutex<Vec<Volume>>,
+    uses: Mutex<Vec<Use>>,
+    longest: AtomicU64,
+}
+
+impl HomeShared {
+    /// Before any disk is known.
+    pub fn new() -> Self {
+        Self {
+            state: AtomicU8::new(State::Searching as u8),
+            inboxes: (0..MAX_PES).map(|_| Mutex::default()).collect(),
+            volumes: Mutex::default(),
+            uses: Mutex::default(),
+            longest: AtomicU64::new(0),
+        }
+    }
+
+    fn set(&self, state: State) {
+        self.state.store(state as u8, Ordering::Release);
+    }
+
+    /// It is known whether there is a datastore.
+    pub fn is_settled(&self) -> bool {
+        self.state.load(Ordering::Acquire) >= State::Mounted as u8
+    }
+
+    /// The longest step so far, in ticks of the counter.
+    pub fn longest_step(&self) -> u64 {
+        self.longest.load(Ordering::Relaxed)
+    }
+
+    /// The home has something to do.
+    pub fn wake(host: &Host) {
+        host.pe(HOME).call_home();
+        if el2::pe::current() != HOME {
+            el2::gic::kick(HOME);
+        }
+    }
+
+    /// A client has requests that the home has not seen. On a guest's exit.
+    fn ask(host: &Host, client: Arc<Client>) {
+        if let Some(inbox) = host.home.inboxes.get(usize::from(el2::pe::current().0)) {
+            inbox.lock().push_back(client);
+        }
+        Self::wake(host);
+    }
+
+    /// There is one more client: no inbox grows on an exit's path.
+    fn expect_client(&self) {
+        let clients = self.uses.lock().len().saturating_mul(2);
+        for inbox in &self.inboxes {
+            let mut inbox = inbox.lock();
+            let more = clients.saturating_sub(inbox.len());
+            inbox.reserve(more);
+        }
+    }
+
+    /// A volume's id and size, and the right to use it.
+    fn claim(&self, name: &str, user: &str, read_only: bool) -> Result<(u64, u64), String> {
+        if self.state.load(Ordering::Acquire) != State::Mounted as u8 {
+            return Err(format!("its disk is the volume \"{name}\", and this host has no datastore"));
+        }
+        let found = self.volumes.lock().iter().find(|volume| volume.name == name).cloned();
+        let volume = found.ok_or_else(|| format!("the datastore has no volume \"{name}\""))?;
+        let mut uses = self.uses.lock();
+        if let Some(other) =
+            uses.iter().find(|other| other.id == volume.id && !(read_only && other.read_only))
+        {
+            return Err(format!("volume \"{name}\" is used by {}", other.user));
+        }
+        uses.push(Use { id: volume.id, user: user.to_string(), read_only });
+        Ok((volume.id, volume.sectors))
+    }
+
+    fn release(&self, id: u64) {
+        let mut uses = self.uses.lock();
+        if let Some(at) = uses.iter().position(|user| user.id == id) {
+            uses.swap_remove(at);
+        }
+    }
+}
+
+impl Default for HomeShared {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+type Mounting = Pin<Box<dyn Future<Output = Result<Store<Port>, (Port, MountError)>>>>;
+
+enum Stage {
+    Searching,
+    Mounting(Mounting, Place),
+    Mounted(Box<Store<Port>>),
+    Absent,
+}
+
+/// Where a datastore lies.
+struct Place {
+    disk: Arc<HostDisk>,
+    serial: String,
+    partition: Partition,
+}
+
+/// The home's own part.
+pub struct Keeper {
+    stage: Stage,
+    front: Front<Ticket>,
+    /// Clients whose requests found no place.
+    waiting: VecDeque<Arc<Client>>,
+    /// When to go on at the latest.
+    due: u64,
+}
+
+impl Keeper {
+    /// Before any disk is known.
+    pub fn new() -> Self {
+        Self { stage: Stage::Searching, front: Front::new(PLACES), waiting: VecDeque::new(), due: u64::MAX }
+    }
+
+    /// When to go on at the latest.
+    pub fn due(&self) -> u64 {
+        self.due
+    }
+}
+
+impl Default for Keeper {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Goes on, for a moment. On the home only, with no lock held.
+pub fn work(pe: &mut Pe) {
+    let Some(mut home) = pe.state.home.take() else { return };
+    let host = pe.state.host;
+    let end = el2::regs::counter().saturating_add(el2::regs::counter_hz() / RUN);
+    home.due = u64::MAX;
+    let mut news = Vec::new();
+    loop {
+        let begun = el2::regs::counter();
+        let more = home.step(host, &mut news);
+        let now = el2::regs::counter();
+        host.home.longest.fetch_max(now.saturating_sub(begun), Ordering::Relaxed);
+        if !more {
+            break;
+        }
+        if now >= end {
+            home.due = 0;
+            break;
+        }
+    }
+    pe.state.home = Some(home);
+    for each in news {
+        match each {
+            News::Guest(Owner::Guest(signals, index)) => crate::start::disk_has_news(pe, &signals, index),
+            News::Guest(_) => {}
+            News::Settled => {
+                if let Some(devices) = host.devices.get() {
+                    crate::start::start_waiting(host, devices);
+                }
+            }
+        }
+    }
+    pe.state.home_changed();
+}
+
+/// What others are to hear.
+enum News {
+    Guest(Owner),
+    /// It is known whether there is a datastore.
+    Settled,
+}
+
+impl Keeper {
+    /// One step; whether there is more to do at once.
+    fn step(&mut self, host: &'static Host, news: &mut Vec<News>) -> bool {
+        match core::mem::replace(&mut self.stage, Stage::Absent) {
+            Stage::Searching => self.search(host, news),
+            Stage::Mounting(mounting, place) => self.go_on_mounting(host, mounting, place, news),
+            Stage::Mounted(mut store) => {
+                let more = self.serve(host, &mut store, news);
+                self.stage = Stage::Mounted(store);
+                more
+            }
+            Stage::Absent => false,
+        }
+    }
+
+    /// Looks for the datastore once every disk is known.
+    fn search(&mut self, host: &'static Host, news: &mut Vec<News>) -> bool {
+        let Some(devices) = host.devices.get().filter(|devices| devices.are_settled()) else {
+            self.stage = Stage::Searching;
+            return false;
+        };
+        let mut found = find(devices);
+        let (1, Some(place)) = (found.len(), found.pop()) else {
+            found = find(devices);
+            for Place { serial, partition, .. } in &found {
+                let number = partition.number;
+                log!(
+                    host.console,
+                    "disk \"{serial}\": partition {number} is one of {} datastores: none is used; take out all but one",
+                    found.len()
+                );
+            }
+            return self.settle(host, State::Absent, news);
+        };
+        let range = (place.partition.first.0, place.partition.sectors);
+        let window = Window::new(place.disk.clone(), Owner::Datastore, range, false);
+        let port = Port::new(window, place.disk.dma(), place.partition.sectors);
+        let options = Options {
+            cache_pages: CACHE_PAGES,
+            io_pages: IO_PAGES,
+            read_only: place.disk.is_read_only(),
+            ..Options::default()
+        };
+        self.stage = Stage::Mounting(Box::pin(mount(port, options)), place);
+        host.home.set(State::Mounting);
+        true
+    }
+
+    fn settle(&mut self, host: &Host, state: State, news: &mut Vec<News>) -> bool {
+        host.home.set(state);
+        news.push(News::Settled);
+        state == State::Mounted
+    }
+
+    fn go_on_mounting(
+        &mut self,
+        host: &Host,
+        mut mounting: Mounting,
+        place: Place,
+        news: &mut Vec<News>,
+    ) -> bool {
+        let mut context = Context::from_waker(Waker::noop());
+        let serial = &place.serial;
+        match mounting.as_mut().poll(&mut context) {
+            Poll::Pending => {
+                // A request that the disk had no place for is only found by asking again.
+                self.due = el2::regs::counter().saturating_add(el2::regs::counter_hz() / AGAIN);
+                self.stage = Stage::Mounting(mounting, place);
+                false
+            }
+            Poll::Ready(Err((_, error))) => {
+                log!(host.console, "datastore on disk \"{serial}\": {error}; it was not touched");
+                self.settle(host, State::Absent, news)
+            }
+            Poll::Ready(Ok(mut store)) => {
+                tell_mounted(host, &place, &mut store);
+                publish(host, &store);
+                self.stage = Stage::Mounted(Box::new(store));
+                self.settle(host, State::Mounted, news)
+            }
+        }
+    }
+
+    fn serve(&mut self, host: &Host, store: &mut Store<Port>, news: &mut Vec<News>) -> bool {
+        self.take_inboxes(host);
+        let mut more = self.front.step(store);
+        more |= store.poll() == Progress::More;
+        if let Some(completion) = store.completion() {
+            if let Some(foreign) = self.front.take(store, completion) {
+                store.recycle(foreign.pages);
+            }
+            more = true;
+        }
+        while let Some((ticket, result)) = self.front.complete() {
+            news.extend(ticket.complete(result).map(News::Guest));
+            more = true;
+        }
+        tell_events(host, store);
+        if !more && store.port().must_ask_again() {
+            self.due = el2::regs::counter().saturating_add(el2::regs::counter_hz() / AGAIN);
+        }
+        more
+    }
+
+    /// Takes requests of guests as long as there are places.
+    fn take_inboxes(&mut self, host: &Host) {
+        for inbox in host.home.inboxes.iter().take(host.pes_up().into()) {
+            while let Some(client) = inbox.lock().pop_front() {
+                self.waiting.push_back(client);
+            }
+        }
+        while self.front.has_room()
+            && let Some(client) = self.waiting.pop_front()
+        {
+            let mut asked = client.take_asked();
+            while asked != 0 && self.front.has_room() {
+                let slot = asked.trailing_zeros();
+                asked &= asked.wrapping_sub(1);
+                if let Some(wanted) = client.wanted(slot) {
+                    // There was room just now.
+                    drop(self.front.submit(wanted));
+                }
+            }
+            if asked != 0 {
+                client.put_back(asked);
+                self.waiting.push_back(client);
+            }
+        }
+    }
+}
+
+/// Partitions of ours on the host's disks.
+fn find(devices: &HostDevices) -> Vec<Place> {
+    let mut found = Vec::new();
+    for disk in &devices.disks {
+        let Some(identity) = disk.identity() else { continue };
+        let ours = identity.table.partitions.iter().filter(|partition| partition.kind == OURS);
+        found.extend(ours.map(|partition| Place {
+            disk: disk.clone(),
+            serial: identity.serial.clone(),
+            partition: *partition,
+        }));
+    }
+    found
+}
+
+/// What others than the home may know of the store.
+fn publish(host: &Host, store: &Store<Port>) {
+    let volume = |(id, entry): (u64, &Entry)| match entry {
+        Entry::Volume { name, sectors, .. } => Some(Volume { name: name.clone(), id, sectors: *sectors }),
+        _ => None,
+    };
+    *host.home.volumes.lock() = store.catalog().iter().filter_map(volume).collect();
+}
+
+/// The line of the log that says what was mounted.
+fn tell_mounted(host: &Host, place: &Place, store: &mut Store<Port>) {
+    let usage = store.usage();
+    let mib = |blocks: u64| blocks >> 8;
+    let (total, free) = (mib(usage.total), mib(usage.available));
+    let (number, serial) = (place.partition.number, &place.serial);
+    let uuid = Uuid(store.uuid());
+    log!(
+        host.console,
+        "datastore {uuid}: {total} MiB, {free} MiB free, partition {number} of disk \"{serial}\""
+    );
+    if let Some(why) = store.read_only() {
+        log!(host.console, "datastore {uuid}: {why}");
+    }
+    tell_events(host, store);
+}
+
+fn tell_events(host: &Host, store: &mut Store<Port>) {
+    let Some(event) = store.event() else { return };
+    match event {
+        Event::OlderRoot { generation } => {
+            log!(host.console, "datastore: one root was unreadable; generation {generation} was used");
+        }
+        Event::SuperblockCopy => {
+            log!(host.console, "datastore: the superblock is damaged; its copy was used")
+        }
+        Event::MetadataCopy { block } => {
+            log!(host.console, "datastore: metadata block {block} is damaged; its copy was used");
+        }
+        Event::Corrupt(error) => log!(host.console, "datastore: {error}"),
+        Event::BecameReadOnly(why) => log!(host.console, "datastore: it takes no more writes: {why}"),
+        Event::GroupLost { group } => {
+            log!(host.console, "datastore: the space map of group {group} is unreadable");
+        }
+        Event::Scrubbed(_) => {}
+    }
+}
+
+/// As people write it; `bramblectl datastore info` prints the same.
+struct Uuid([u8; 16]);
+
+impl core::fmt::Display for Uuid {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        for (at, byte) in self.0.iter().enumerate() {
+            if matches!(at, 4 | 6 | 8 | 10) {
+                f.write_str("-")?;
+            }
+            write!(f, "{byte:02x}")?;
+        }
+        Ok(())
+    }
+}

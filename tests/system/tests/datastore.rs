@@ -1,0 +1,146 @@
+//! The host's datastore: guests' disks are its volumes, and what they flushed is there after QEMU was killed.
+
+use anyhow::{Result, ensure};
+use std::fs;
+use std::path::Path;
+use system::archive::volume;
+use system::scene::{ANSWER, BOOT, Scene, log_in, on, shell};
+use system::store::StoreImage;
+use system::turns::{self, Turns};
+use system::{Board, HostDisk, console};
+
+/// Gives the machine the datastore: as a virtio disk, or as the Pi's card.
+fn attach(scene: &mut Scene, path: &Path, serial: &str) {
+    if scene.config.board.has_virtio() {
+        let (path, serial) = (path.to_owned(), serial.to_owned());
+        scene.config.disks.push(HostDisk { path, serial, snapshot: false });
+    } else {
+        let drive = format!("if=sd,format=raw,file={}", path.display());
+        scene.config.extra.extend(["-drive".into(), drive.into()]);
+    }
+}
+
+/// A guest writes at random to a volume until QEMU is killed, as often as there are boots; each time what it flushed is
+/// there, for `bramblectl` and for the next boot, and the datastore is sound.
+fn killed(board: Board, boots: u32) -> Result<()> {
+    let scene = on(board, "datastore-killed");
+    let [image, seed, copy] = [scene.file("store.img")?, scene.file("seed.raw")?, scene.file("copy.raw")?];
+    let store = StoreImage::make(&image, 256)?;
+    store.volume("data", 96)?;
+    fs::write(&seed, "imported on a PC\n".repeat(50_000))?;
+    store.import(&seed, "seed")?;
+    let mut known = Turns::new();
+    for boot in 0..boots {
+        let mut scene = on(board, "datastore-killed").menu();
+        attach(&mut scene, &image, "store");
+        let mut disk = volume("seed");
+        disk.read_only = true;
+        let mut machine = scene.small_with("one", vec![volume("data"), disk])?.start()?;
+        machine.expect("datastore ", BOOT)?;
+        machine.expect("MiB free, partition 2 of disk", ANSWER)?;
+        log_in(&mut machine, "one")?;
+        let said = shell(
+            &mut machine,
+            "cat /sys/block/vd[ab]/size /sys/block/vd[ab]/ro | tr -d '\\r' | tr '\\n' ' '",
+        )?;
+        ensure!(said.contains("196608 ") && said.contains(" 0 1"), "sizes and read-only: {said}");
+        let said = shell(&mut machine, "dd if=/dev/vdb bs=17 skip=30000 count=1 2>/dev/null")?;
+        ensure!(said.contains("imported on a PC"), "{said}");
+        turns::ask(&mut machine, &known)?;
+        let first = 100 * boot + 1;
+        turns::write(&mut machine, 96 << 8, first)?;
+        let text = machine.text();
+        drop(machine);
+        store.check()?;
+        store.export("data", &copy)?;
+        known.extend(turns::flushed(&text));
+        turns::verify(&copy, 0, &known, first + 99)?;
+        turns::forget_doubtful(&copy, 0, &mut known)?;
+    }
+    for path in [image, seed, copy] {
+        fs::remove_file(path)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_volume_keeps_what_was_flushed_when_qemu_is_killed_twice() -> Result<()> {
+    killed(Board::VirtGicv3, 2)
+}
+
+#[test]
+fn a_volume_on_a_card_keeps_what_was_flushed_when_qemu_is_killed() -> Result<()> {
+    killed(Board::Raspi4b, 1)
+}
+
+/// By counted instructions: no step of the datastore's home is longer than a host task may be.
+#[test]
+fn no_step_of_the_home_is_long() -> Result<()> {
+    let mut scene = on(Board::VirtGicv3, "datastore-steps").menu().cpus(1);
+    let image = scene.file("store.img")?;
+    let store = StoreImage::make(&image, 256)?;
+    store.volume("data", 96)?;
+    attach(&mut scene, &image, "store");
+    // Waiting costs wall time here: what is typed has to arrive between two instructions of Linux's.
+    scene.config.extra.extend(["-icount".into(), "shift=0,sleep=on".into()]);
+    let mut machine = scene.small_with("one", vec![volume("data")])?.start()?;
+    log_in(&mut machine, "one")?;
+    for command in [
+        "head -c 3000000 /dev/urandom > /tmp/a",
+        "dd if=/tmp/a of=/dev/vda bs=1M conv=fsync 2>&1",
+        "for n in 1 2 3 4 5 6 7 8; do dd if=/tmp/a of=/dev/vda bs=512 count=9 seek=$((n * 543)) oflag=direct 2>&1 & done; wait",
+        "dd if=/tmp/a of=/dev/vda bs=1M conv=fsync 2>&1; echo 3 > /proc/sys/vm/drop_caches",
+        "head -c 3000000 /dev/vda | cmp - /tmp/a",
+    ] {
+        shell(&mut machine, command)?;
+    }
+    console::select(&mut machine, "host log")?;
+    machine.send_bytes(&[console::CTRL_RIGHT_BRACKET, b't'])?;
+    machine.expect("host tasks  ", BOOT)?;
+    let said = machine.expect("ticks)", ANSWER)?;
+    let ticks = said.rsplit_once('(').and_then(|(_, ticks)| ticks.trim().parse::<u64>().ok());
+    // 16 instructions to a tick.
+    ensure!(ticks.is_some_and(|ticks| ticks * 16 <= 50_000), "a step was too long: {said}ticks)");
+    drop(machine);
+    store.check()?;
+    fs::remove_file(image)?;
+    Ok(())
+}
+
+/// What is not clearly the host's own is not touched.
+#[test]
+fn two_datastores_or_a_foreign_one_are_left_alone() -> Result<()> {
+    for foreign in [false, true] {
+        let mut scene = on(Board::VirtGicv2, if foreign { "datastore-foreign" } else { "datastore-two" });
+        let mut files = Vec::new();
+        for name in ["a", "b"].iter().take(if foreign { 1 } else { 2 }) {
+            let image = scene.file(&format!("{name}.img"))?;
+            StoreImage::make(&image, 128)?;
+            if foreign {
+                // The partition's first blocks hold something else.
+                let mut bytes = fs::read(&image)?;
+                let start = (41 << 20).min(bytes.len());
+                bytes[start..].fill(0x5a);
+                let table = bytes.len() - 33 * 512;
+                let saved = fs::read(&image)?;
+                bytes[table..].copy_from_slice(&saved[table..]);
+                fs::write(&image, bytes)?;
+            }
+            attach(&mut scene, &image, name);
+            files.push((image.clone(), fs::read(&image)?));
+        }
+        let mut machine = scene.test_guest("good", 1, "hello")?.start()?;
+        let wanted = if foreign {
+            "datastore on disk \"a\": this is not a Bramble datastore; it was not touched"
+        } else {
+            "partition 2 is one of 2 datastores: none is used; take out all but one"
+        };
+        machine.expect(wanted, BOOT)?;
+        machine.wait_exit(BOOT)?;
+        for (path, before) in files {
+            ensure!(fs::read(&path)? == before, "{} was written", path.display());
+            fs::remove_file(path)?;
+        }
+    }
+    Ok(())
+}
