@@ -96,7 +96,7 @@ fn no_step_of_the_home_is_long() -> Result<()> {
     }
     console::select(&mut machine, "host log")?;
     machine.send_bytes(&[console::CTRL_RIGHT_BRACKET, b't'])?;
-    machine.expect("host tasks  ", BOOT)?;
+    machine.expect("datastore    longest step", BOOT)?;
     let said = machine.expect("ticks)", ANSWER)?;
     let ticks = said.rsplit_once('(').and_then(|(_, ticks)| ticks.trim().parse::<u64>().ok());
     // 16 instructions to a tick.

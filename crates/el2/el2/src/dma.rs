@@ -2,7 +2,7 @@
 
 use crate::copy::copy;
 use crate::{cache, ram};
-use alloc::alloc::{Layout, alloc_zeroed, dealloc};
+use alloc::alloc::{Layout, alloc, dealloc};
 use drivers::hardware::{DeviceAddress, Dma, DmaBuffer};
 use ports::Span;
 use specs::Pa;
@@ -51,7 +51,8 @@ impl Dma for HostDma {
         let start = self.below_limit(layout)?;
         *slot = (start, start + bytes as u64);
         *count += 1;
-        cache::clean_and_invalidate_to_poc(start as usize, bytes);
+        // SAFETY: the memory was just allotted, for nobody else; it is never freed.
+        unsafe { cache::zero_to_poc(start as usize, bytes) };
         Some(HostBuffer { start, offset: self.offset, bytes })
     }
 
@@ -75,14 +76,14 @@ impl Dma for HostDma {
 }
 
 impl HostDma {
-    /// Zeroed memory that the device reaches. What it does not reach is kept until there is some, so that the heap gives
+    /// Memory that the device reaches, with anything in it. What it does not reach is kept until there is some, so that the heap gives
     /// something else.
     pub(crate) fn below_limit(&self, layout: Layout) -> Option<u64> {
         let mut above = [0_u64; TRIES];
         let mut found = None;
         for place in &mut above {
             // SAFETY: the layout has a size.
-            let start = unsafe { alloc_zeroed(layout) } as u64;
+            let start = unsafe { alloc(layout) } as u64;
             if start == 0 {
                 break;
             }

@@ -63,8 +63,8 @@ pub struct Page {
 }
 
 impl Page {
-    /// A zeroed page that devices of `dma` reach, or `None` where there is no memory. All callers have the same `dma`'s
-    /// limit or a higher one.
+    /// A page that devices of `dma` reach, or `None` where there is no memory; it holds zeros, or what its last owner left.
+    /// All callers have the same `dma`'s limit or a higher one.
     pub fn take(dma: &HostDma) -> Option<Self> {
         let claim = CLAIM.lock();
         let (chunk, index) = match free_place() {
@@ -76,9 +76,7 @@ impl Page {
         };
         CHUNKS[chunk].free.fetch_and(!(1 << index), Ordering::Relaxed);
         drop(claim);
-        let mut page = Self { chunk, index };
-        page.as_mut().fill(0);
-        Some(page)
+        Some(Self { chunk, index })
     }
 
     fn address(&self) -> u64 {
@@ -105,7 +103,8 @@ fn add_chunk(dma: &HostDma) -> Option<()> {
     let chunk = CHUNKS.get(count)?;
     let layout = Layout::from_size_align(CHUNK_PAGES * PAGE_BYTES, CHUNK_PAGES * PAGE_BYTES).ok()?;
     let start = dma.below_limit(layout)?;
-    crate::cache::clean_and_invalidate_to_poc(start as usize, layout.size());
+    // SAFETY: the memory was just allotted, for nobody else, and is never freed.
+    unsafe { crate::cache::zero_to_poc(start as usize, layout.size()) };
     chunk.start.store(start, Ordering::Relaxed);
     chunk.free.store(u64::MAX, Ordering::Relaxed);
     COUNT.store(count + 1, Ordering::Release);

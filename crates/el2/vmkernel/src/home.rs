@@ -32,6 +32,7 @@ use core::task::{Context, Poll, Waker};
 use datastore::{Entry, Event, Front, MountError, Options, Progress, Store, mount};
 use drivers::board::MAX_PES;
 use drivers::partition::{OURS, Partition};
+use el2::page::Page;
 use port::Port;
 use specs::PeId;
 use spin::Mutex;
@@ -41,9 +42,13 @@ use volume::{Client, Ticket};
 const HOME: PeId = PeId(0);
 /// Requests of guests that the home has taken; others wait in their slots.
 const PLACES: usize = 32;
-/// Pages for metadata and for data in flight, 4 KiB each: 4 MiB and 3 MiB, taken when a datastore is mounted.
-const CACHE_PAGES: usize = 1024;
-const IO_PAGES: usize = 768;
+/// Pages for metadata and for data in flight, 2 MiB each, taken when a datastore is mounted. Mounting hands all of them to the
+/// store in one step.
+const CACHE_PAGES: usize = 512;
+const IO_PAGES: usize = 512;
+/// And a few that the store asks for beside them.
+const PAGES: usize = CACHE_PAGES + IO_PAGES + 4;
+const PAGES_A_STEP: usize = 32;
 /// A run ends after this part of a second, and one step.
 const RUN: u64 = 100_000;
 /// A disk that had no place for a request is asked again after this part of a second.
@@ -110,9 +115,10 @@ impl HomeShared {
         self.state.load(Ordering::Acquire) >= State::Mounted as u8
     }
 
-    /// The longest step so far, in ticks of the counter.
+    /// The longest step so far, in ticks of the counter; 0 where there is no datastore.
     pub fn longest_step(&self) -> u64 {
-        self.longest.load(Ordering::Relaxed)
+        let mounted = self.state.load(Ordering::Acquire) == State::Mounted as u8;
+        if mounted { self.longest.load(Ordering::Relaxed) } else { 0 }
     }
 
     /// The home has something to do.
@@ -176,6 +182,8 @@ type Mounting = Pin<Box<dyn Future<Output = Result<Store<Port>, (Port, MountErro
 
 enum Stage {
     Searching,
+    /// Pages are made, some in each step.
+    Preparing(Vec<Page>, Place),
     Mounting(Mounting, Place),
     Mounted(Box<Store<Port>>),
     Absent,
@@ -189,7 +197,7 @@ struct Place {
 }
 
 /// The home's own part.
-pub struct Keeper {
+pub struct Home {
     stage: Stage,
     front: Front<Ticket>,
     /// Clients whose requests found no place.
@@ -198,7 +206,7 @@ pub struct Keeper {
     due: u64,
 }
 
-impl Keeper {
+impl Home {
     /// Before any disk is known.
     pub fn new() -> Self {
         Self { stage: Stage::Searching, front: Front::new(PLACES), waiting: VecDeque::new(), due: u64::MAX }
@@ -210,7 +218,7 @@ impl Keeper {
     }
 }
 
-impl Default for Keeper {
+impl Default for Home {
     fn default() -> Self {
         Self::new()
     }
@@ -258,11 +266,12 @@ enum News {
     Settled,
 }
 
-impl Keeper {
+impl Home {
     /// One step; whether there is more to do at once.
     fn step(&mut self, host: &'static Host, news: &mut Vec<News>) -> bool {
         match core::mem::replace(&mut self.stage, Stage::Absent) {
             Stage::Searching => self.search(host, news),
+            Stage::Preparing(pages, place) => self.prepare(host, pages, place, news),
             Stage::Mounting(mounting, place) => self.go_on_mounting(host, mounting, place, news),
             Stage::Mounted(mut store) => {
                 let more = self.serve(host, &mut store, news);
@@ -292,9 +301,37 @@ impl Keeper {
             }
             return self.settle(host, State::Absent, news);
         };
+        self.stage = Stage::Preparing(Vec::with_capacity(PAGES), place);
+        host.home.set(State::Mounting);
+        true
+    }
+
+    fn prepare(
+        &mut self,
+        host: &'static Host,
+        mut pages: Vec<Page>,
+        place: Place,
+        news: &mut Vec<News>,
+    ) -> bool {
+        let dma = place.disk.dma();
+        let made = core::iter::from_fn(|| Page::take(&dma)).take(PAGES_A_STEP);
+        let before = pages.len();
+        pages.extend(made.take(PAGES.saturating_sub(before)));
+        if pages.len() == before {
+            let serial = &place.serial;
+            log!(
+                host.console,
+                "datastore on disk \"{serial}\": there is no memory for it: stop a VM, or give one less"
+            );
+            return self.settle(host, State::Absent, news);
+        }
+        if pages.len() < PAGES {
+            self.stage = Stage::Preparing(pages, place);
+            return true;
+        }
         let range = (place.partition.first.0, place.partition.sectors);
         let window = Window::new(place.disk.clone(), Owner::Datastore, range, false);
-        let port = Port::new(window, place.disk.dma(), place.partition.sectors);
+        let port = Port::new(window, pages, place.partition.sectors);
         let options = Options {
             cache_pages: CACHE_PAGES,
             io_pages: IO_PAGES,
@@ -302,7 +339,6 @@ impl Keeper {
             ..Options::default()
         };
         self.stage = Stage::Mounting(Box::pin(mount(port, options)), place);
-        host.home.set(State::Mounting);
         true
     }
 

@@ -14,7 +14,6 @@ pub use idle::poll_later;
 pub use shared::{Mail, PeShared, send};
 
 use crate::alarms::Alarms;
-use crate::home::Keeper;
 use crate::host::Host;
 use crate::lists;
 use crate::signals::{Home, RunState};
@@ -48,7 +47,7 @@ pub struct PeState {
     pub alarms: Alarms,
     is_first: bool,
     /// The datastore's home, on the first PE.
-    pub home: Option<Box<Keeper>>,
+    pub home: Option<Box<crate::home::Home>>,
     slots: Slots,
 }
 

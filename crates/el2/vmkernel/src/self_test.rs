@@ -356,7 +356,8 @@ impl Run {
                 holds: found.holds(host.pes_up().into()),
             }),
             pes: &self.pes,
-            longest_task: devices.longest_task().max(host.home.longest_step()),
+            longest_task: devices.longest_task(),
+            longest_step: host.home.longest_step(),
         };
         let mut page = String::new();
         // A string takes everything.

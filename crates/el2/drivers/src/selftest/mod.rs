@@ -173,6 +173,8 @@ pub struct Facts<'a> {
     pub pes: &'a [PeFacts],
     /// The longest that a driver held a PE, in ticks.
     pub longest_task: u64,
+    /// The longest that the datastore's home held it, in ticks; 0 where there is no datastore.
+    pub longest_step: u64,
 }
 
 /// Writes the page.
@@ -206,6 +208,17 @@ pub fn report(facts: &Facts<'_>, out: &mut impl Write) -> fmt::Result {
         found,
         "below 1000 us",
     )?;
+    if facts.longest_step != 0 {
+        let ticks = facts.longest_step;
+        let micros = ticks.saturating_mul(1_000_000) / hertz;
+        let found = format_args!("longest step {micros} us ({ticks} ticks)");
+        page.line(
+            if micros < 1000 { Verdict::Good } else { Verdict::Look },
+            "datastore",
+            found,
+            "below 1000 us",
+        )?;
+    }
     let result = match page.worst {
         Verdict::Bad => "FAILED: send this page, see docs/pi/README.md",
         Verdict::Look => "WORKS, with something to look at",

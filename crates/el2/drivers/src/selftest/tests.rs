@@ -83,6 +83,7 @@ fn a_good_board_gives_this_page() {
         memory: Some(MEMORY),
         pes: &PES,
         longest_task: 540,
+        longest_step: 0,
     };
     let expected = "\
 BRAMBLE SELF-TEST  0.1.0 on Raspberry Pi 4 Model B Rev 1.5
@@ -138,6 +139,7 @@ fn a_bad_board_says_what_is_expected() {
         memory: Some(MemoryFacts { mapped_guard_bytes: 4096, holds: false, ..MEMORY }),
         pes: &pes,
         longest_task: 0,
+        longest_step: 54,
     };
     let text = page(&facts);
     for line in [

@@ -8,7 +8,6 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use datastore::{BlockPort, Io, IoDone, IoFailed, IoOp, PageBytes};
 use drivers::virtio_blk::SLOTS;
-use el2::dma::HostDma;
 use el2::page::{Lent, Page};
 use el2::ram::HostMemory;
 use ports::{BlockBackend, BlockOp, BlockRequest, Sector, Span, Submitted, Token};
@@ -27,7 +26,7 @@ struct InFlight {
 /// The port.
 pub struct Port {
     window: Window,
-    dma: HostDma,
+    free: Vec<Page>,
     blocks: u64,
     in_flight: Vec<Option<InFlight>>,
     /// Finished when they were submitted.
@@ -37,11 +36,11 @@ pub struct Port {
 }
 
 impl Port {
-    /// Over a window of `sectors` sectors of a disk whose devices reach memory by `dma`.
-    pub fn new(window: Window, dma: HostDma, sectors: u64) -> Self {
+    /// Over a window of `sectors` sectors of a disk, with pages that it reaches.
+    pub fn new(window: Window, free: Vec<Page>, sectors: u64) -> Self {
         Self {
             window,
-            dma,
+            free,
             blocks: sectors / SECTORS,
             in_flight: (0..SLOTS).map(|_| None).collect(),
             done: VecDeque::new(),
@@ -97,7 +96,7 @@ impl BlockPort for Port {
     }
 
     fn allocate(&mut self) -> Option<Page> {
-        Page::take(&self.dma)
+        self.free.pop()
     }
 
     fn submit(&mut self, io: Io<Page>) -> Result<(), Io<Page>> {
