@@ -12,6 +12,7 @@ extern crate std;
 pub mod boot;
 #[cfg(target_os = "none")]
 pub mod cache;
+#[cfg(target_os = "none")]
 pub mod checksum;
 #[cfg(target_os = "none")]
 pub mod context;

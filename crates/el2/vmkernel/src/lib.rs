@@ -24,13 +24,6 @@ extern crate std;
 
 pub mod disk;
 pub mod flight;
-<<<<<<< HEAD
-=======
-pub mod home;
-pub mod host;
-pub mod host_devices;
-pub mod host_disk;
->>>>>>> 2cacca6 (datastore: requests of any size in turns (Front); vmkernel: the datastore's home, guests' disks on volumes; api: volume, autostart, start_order, start_delay)
 pub mod identification;
 pub mod random;
 pub mod ring;
@@ -54,6 +47,8 @@ pub mod devices;
 pub mod drill;
 #[cfg(target_os = "none")]
 pub mod exit;
+#[cfg(target_os = "none")]
+pub mod home;
 #[cfg(target_os = "none")]
 pub mod host;
 #[cfg(target_os = "none")]
