@@ -3,11 +3,13 @@
 use anyhow::{Result, ensure};
 use std::fs;
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
 use system::archive::volume;
 use system::scene::{ANSWER, BOOT, Scene, log_in, on, shell};
 use system::store::StoreImage;
 use system::turns::{self, Turns};
-use system::{Board, HostDisk, console};
+use system::{Artifacts, Board, HostDisk, console};
 
 /// Gives the machine the datastore: as a virtio disk, or as the Pi's card.
 fn attach(scene: &mut Scene, path: &Path, serial: &str) {
@@ -92,6 +94,9 @@ fn no_step_of_the_home_is_long() -> Result<()> {
         "dd if=/tmp/a of=/dev/vda bs=1M conv=fsync 2>&1; echo 3 > /proc/sys/vm/drop_caches",
         "head -c 3000000 /dev/vda | cmp - /tmp/a",
     ] {
+        // So slow a shell forgets what is typed right at its prompt.
+        machine.expect("# ", ANSWER)?;
+        thread::sleep(Duration::from_secs(2));
         shell(&mut machine, command)?;
     }
     console::select(&mut machine, "host log")?;
@@ -104,6 +109,50 @@ fn no_step_of_the_home_is_long() -> Result<()> {
     drop(machine);
     store.check()?;
     fs::remove_file(image)?;
+    Ok(())
+}
+
+/// VMs of the datastore start with the host, in their order, their files loaded from it; one that resets is loaded anew.
+#[test]
+fn vms_of_the_datastore_start_with_the_host() -> Result<()> {
+    let mut scene = on(Board::VirtGicv3, "datastore-vms");
+    let [image, record] = [scene.file("store.img")?, scene.file("record.toml")?];
+    let store = StoreImage::make(&image, 256)?;
+    store.import(&Artifacts::here().test_guest("test-guest"), "object:file:test-guest")?;
+    let vms = [
+        ("later", "start_order = 2\nstart_delay = 1", "test-guest", "hello"),
+        ("first", "start_order = 1", "test-guest", "reset bramble.reset-at=30000"),
+        ("idle", "autostart = false", "test-guest", "hello"),
+        ("broken", "start_order = 3", "nothing", "hello"),
+    ];
+    for (name, more, kernel, test) in vms {
+        let text = format!(
+            "[[vm]]\nname = \"{name}\"\nvcpus = 1\nmemory = \"64MiB\"\n{more}\n\
+             [vm.boot]\nkernel = \"{kernel}\"\ncommand_line = \"bramble.test={test}\"\n"
+        );
+        fs::write(&record, text)?;
+        store.import(&record, &format!("object:vm:{name}"))?;
+    }
+    attach(&mut scene, &image, "store");
+    let mut machine = scene.start()?;
+    machine.expect("first: 1 vCPUs, 64 MiB", BOOT)?;
+    machine.expect("later: 1 vCPUs, 64 MiB", BOOT)?;
+    machine.wait_exit(BOOT)?;
+    let text = machine.text();
+    for said in [
+        "first: restarts",
+        "first| TEST reset-state ok",
+        "later| TEST hello ok",
+        "broken: not started: the datastore has no object \"file:nothing\"",
+        "host: all VMs are off",
+    ] {
+        ensure!(text.contains(said), "the log lacks {said:?}:\n{text}");
+    }
+    ensure!(!text.contains("idle: 1 vCPUs"), "a VM without autostart started");
+    store.check()?;
+    for path in [image, record] {
+        fs::remove_file(path)?;
+    }
     Ok(())
 }
 

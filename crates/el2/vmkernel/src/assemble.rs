@@ -3,6 +3,7 @@
 use crate::bus::Region;
 use crate::devices::{Connections, Devices};
 use crate::disk::RamDisk;
+use crate::home::HomeShared;
 use crate::home::volume::VolumeDisk;
 use crate::host::Host;
 use crate::host_disk::{Backend, Owner, Window};
@@ -47,12 +48,21 @@ pub struct Source {
     pub firmware: Option<Span>,
     /// Images of the disks, in order.
     pub disks: Vec<Option<Span>>,
+    /// It is of the datastore: its record is an object, and so are the files that it names.
+    pub stored: bool,
     /// It is a world: what it may do, and its image, which stands for a kernel.
     pub world: Option<(&'static Manifest, &'static [u8])>,
 }
 
 /// Makes a VM and starts it. `Err` says what stood in the way; nothing is left behind then.
 pub fn assemble(host: &'static Host, source: Source) -> Result<Arc<Vm>, String> {
+    let vm = prepare(host, source)?;
+    begin(host, &vm)?;
+    Ok(vm)
+}
+
+/// Makes a VM: plan, allocate, map, attach. What it boots is not loaded yet where it is of the datastore.
+pub fn prepare(host: &'static Host, source: Source) -> Result<Arc<Vm>, String> {
     if source.world.is_none() {
         host.inventory.register(host, &source);
     }
@@ -61,13 +71,17 @@ pub fn assemble(host: &'static Host, source: Source) -> Result<Arc<Vm>, String> 
     let result = build(host, source, &document, plan, ram, (vmid, stage2));
     let vm = result.inspect_err(|_| host.release_vmid(vmid))?;
     host.vms.lock().push(vm.clone());
-    start(host, &vm).inspect_err(|_| {
-        *vm.stage2.lock() = None;
-        host.inventory.ended(&vm);
-        host.vms.lock().retain(|other| other.id != vm.id);
-        host.release_vmid(vmid);
-    })?;
     Ok(vm)
+}
+
+/// Starts a VM that was prepared. After `Err` it is gone.
+pub fn begin(host: &'static Host, vm: &Arc<Vm>) -> Result<(), String> {
+    start(host, vm).inspect_err(|_| {
+        *vm.stage2.lock() = None;
+        host.inventory.ended(vm);
+        host.vms.lock().retain(|other| other.id != vm.id);
+        host.release_vmid(vm.vmid);
+    })
 }
 
 /// The GIC that this host can show.
@@ -134,7 +148,10 @@ fn build(
         ram: &ram,
         streams: streams.each_ref(),
         tray: world.as_ref().map(|world| &world.tray),
-        firmware_bytes: source.firmware.map_or(0, |firmware| u64::from(firmware.bytes)),
+        firmware_bytes: match source.boot {
+            Some(BootSpec::Firmware { bytes }) => bytes,
+            _ => 0,
+        },
     };
     let devices = Box::new(Devices::new(&connections, disks, cards).map_err(disconnect)?);
     load_flash(&source, &mut stage2, &devices).map_err(disconnect)?;
@@ -221,6 +238,16 @@ fn load_flash(source: &Source, stage2: &mut Stage2<HostTables>, devices: &Device
     crate::devices::map_bank(stage2, variables)
 }
 
+/// Maps the flash of a VM whose firmware came from the datastore.
+pub fn map_flash(vm: &Vm) -> Result<(), String> {
+    if let (Some(BootSpec::Firmware { .. }), Some(stage2)) = (&vm.source.boot, vm.stage2.lock().as_mut()) {
+        let [code, variables] = &vm.devices.banks;
+        crate::devices::map_bank(stage2, code)?;
+        crate::devices::map_bank(stage2, variables)?;
+    }
+    Ok(())
+}
+
 /// What this host answers about workarounds: each exit clears the branch history where the PE needs it.
 fn workarounds() -> Workarounds {
     let history =
@@ -294,5 +321,9 @@ pub fn restart(host: &'static Host, vm: &Arc<Vm>) -> Result<(), String> {
     vm.signals.vgic.reset();
     vm.psci.reset();
     vm.wanted.store(Wanted::Running as u8, Ordering::SeqCst);
+    if vm.source.stored {
+        HomeShared::start(host, vm.source.clone(), Some(vm.clone()));
+        return Ok(());
+    }
     start(host, vm)
 }

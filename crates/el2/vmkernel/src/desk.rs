@@ -6,6 +6,7 @@
 //! world: what one asked for is done to the end; the device drops the answer.
 
 use crate::assemble;
+use crate::home::HomeShared;
 use crate::host::Host;
 use crate::log;
 use crate::vm::{self, Vm, Wanted};
@@ -40,6 +41,7 @@ const LINES: usize = 16;
 struct Begun {
     asked: Asked,
     starts: u64,
+    failures: u64,
 }
 
 impl Tray {
@@ -135,25 +137,42 @@ pub fn vm_changed(host: &Host) {
     }
 }
 
+/// The home's answer to a request that it was handed.
+pub fn deliver(host: &Host, token: Token, answer: Answer, payload: Vec<u8>) {
+    let world = host.vms.lock().iter().find(|vm| vm.world.is_some()).cloned();
+    let Some(world) = world else { return };
+    if let (Some(role), Some(calls)) = (&world.world, &world.devices.calls) {
+        role.tray.outbox.lock().push_back(Done { token, answer, payload });
+        let _ = calls.poll();
+    }
+}
+
 /// Whether requests wait to be carried out.
 pub fn has_work(world: &Vm) -> bool {
     world.world.as_ref().is_some_and(|role| role.tray.has_work())
 }
 
 fn carry_out(host: &'static Host, tray: &Tray, asked: Asked) {
+    if crate::home::errands::takes(asked.kind) {
+        return HomeShared::hand(host, asked);
+    }
     match begin(host, &asked) {
         Ok(None) => tray.answer(asked.token, Status::Ok),
-        Ok(Some(starts)) => tray.waiting.lock().push(Begun { asked, starts }),
+        Ok(Some((starts, failures))) => tray.waiting.lock().push(Begun { asked, starts, failures }),
         Err(status) => tray.answer(asked.token, status),
     }
 }
 
-/// `Some`: it will take its time.
-fn begin(host: &'static Host, asked: &Asked) -> Result<Option<u64>, Status> {
+/// `Some`: it will take its time; how often the VM had been started, and had failed to.
+fn begin(host: &'static Host, asked: &Asked) -> Result<Option<(u64, u64)>, Status> {
     let known = host.inventory.read(VmHandle::from_raw(asked.request.target), Clone::clone)?;
-    let (name, starts) = (known.name, known.starts);
+    let (name, before) = (known.name, (known.starts, known.failures));
     match (asked.kind, known.vm) {
         (RequestKind::Echo, _) => Ok(None),
+        (RequestKind::PowerOn, None) if known.source.stored => {
+            HomeShared::start(host, known.source, None);
+            Ok(Some(before))
+        }
         (RequestKind::PowerOn, None) => {
             let made = assemble::assemble(host, known.source);
             made.map(|_| None).map_err(|why| {
@@ -163,11 +182,15 @@ fn begin(host: &'static Host, asked: &Asked) -> Result<Option<u64>, Status> {
         }
         (RequestKind::PowerOff, Some(vm)) => {
             vm::stop(&vm, Wanted::Off);
-            Ok(Some(starts))
+            Ok(Some(before))
         }
         (RequestKind::Reset, Some(vm)) => {
             vm::stop(&vm, Wanted::Restart);
-            Ok(Some(starts))
+            Ok(Some(before))
+        }
+        (RequestKind::ShutDown, Some(vm)) => {
+            HomeShared::press(host, vm);
+            Ok(None)
         }
         _ => Err(Status::Conflict),
     }
@@ -185,11 +208,13 @@ fn look_after_waiting(host: &Host, tray: &Tray) {
 }
 
 fn outcome(host: &Host, begun: &Begun) -> Option<Status> {
-    let state = host
-        .inventory
-        .read(VmHandle::from_raw(begun.asked.request.target), |known| (known.vm.is_none(), known.starts));
-    let Ok((is_off, starts)) = state else { return Some(Status::Failed) };
+    let target = VmHandle::from_raw(begun.asked.request.target);
+    let state = host.inventory.read(target, |known| (known.vm.is_none(), known.starts, known.failures));
+    let Ok((is_off, starts, failures)) = state else { return Some(Status::Failed) };
     let is_new = starts > begun.starts;
+    if failures > begun.failures && !is_new {
+        return Some(Status::Failed);
+    }
     match begun.asked.kind {
         RequestKind::PowerOff => (is_off || is_new).then_some(Status::Ok),
         // It went off instead: a stop that was asked for before, or it could not be started anew.

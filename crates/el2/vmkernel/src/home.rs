@@ -4,6 +4,8 @@
 //! |---|---|
 //! | [`port`] | the store's lower side: a window of a host disk |
 //! | [`volume`] | the store's upper side: guests' disks |
+//! | [`errands`] | what hostd asks of it, and the records of VMs |
+//! | [`starts`] | VMs whose kernels are in it |
 //!
 //! Called by [`crate::pe`] when something was asked for ([`HomeShared::wake`]), when the store's disk has finished requests,
 //! and when more is to be done; calls the store, `datastore::Front` and, for guests that are to hear something,
@@ -12,12 +14,15 @@
 //! A run is cut into steps, and ends after a few: what is left goes on in an interrupt of its own, so that guests get their
 //! turns in between. The longest step is measured ([`HomeShared::longest_step`]).
 
+pub mod errands;
 pub mod port;
+pub mod starts;
 pub mod volume;
 
 use crate::host::Host;
 use crate::host_devices::HostDevices;
 use crate::host_disk::{HostDisk, Owner, Window};
+use crate::vm::Vm;
 use crate::{Pe, log};
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -27,21 +32,25 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::future::Future;
 use core::pin::Pin;
-use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use core::task::{Context, Poll, Waker};
-use datastore::{Entry, Event, Front, MountError, Options, Progress, Store, mount};
+use datastore::{Buffers, Entry, Event, Front, MountError, Options, Progress, Store, mount};
 use drivers::board::MAX_PES;
 use drivers::partition::{OURS, Partition};
 use el2::page::Page;
+use errands::Errands;
 use port::Port;
 use specs::PeId;
 use spin::Mutex;
+use starts::{Load, Start, Starts};
+use virtio::calls::Asked;
 use volume::{Client, Ticket};
 
 /// The home is this PE.
 const HOME: PeId = PeId(0);
-/// Requests of guests that the home has taken; others wait in their slots.
+/// Requests that the home has taken; those of guests that find no place wait in their slots. Guests leave a few to the host.
 const PLACES: usize = 32;
+const RESERVED: usize = 4;
 /// Pages for metadata and for data in flight, 2 MiB each, taken when a datastore is mounted. Mounting hands all of them to the
 /// store in one step.
 const CACHE_PAGES: usize = 512;
@@ -51,6 +60,8 @@ const PAGES: usize = CACHE_PAGES + IO_PAGES + 4;
 const PAGES_A_STEP: usize = 32;
 /// A run ends after this part of a second, and one step.
 const RUN: u64 = 100_000;
+/// A finger stays on a power button for this part of a second.
+const PRESS: u64 = 5;
 /// A disk that had no place for a request is asked again after this part of a second.
 const AGAIN: u64 = 1000;
 
@@ -87,10 +98,18 @@ struct Use {
 /// The home as every PE sees it.
 pub struct HomeShared {
     state: AtomicU8,
+    settled: AtomicBool,
+    starting: AtomicBool,
     /// By PE: clients with requests that the home has not seen.
     inboxes: Box<[Mutex<VecDeque<Arc<Client>>>]>,
     volumes: Mutex<Vec<Volume>>,
     uses: Mutex<Vec<Use>>,
+    /// Requests of a world.
+    handed: Mutex<VecDeque<Asked>>,
+    /// VMs that are to start from files of the datastore.
+    starts: Mutex<VecDeque<Start>>,
+    /// Power buttons that are held down, and until when.
+    pressed: Mutex<Vec<(u64, Arc<Vm>)>>,
     longest: AtomicU64,
 }
 
@@ -99,9 +118,14 @@ impl HomeShared {
     pub fn new() -> Self {
         Self {
             state: AtomicU8::new(State::Searching as u8),
+            settled: AtomicBool::new(false),
+            starting: AtomicBool::new(false),
             inboxes: (0..MAX_PES).map(|_| Mutex::default()).collect(),
             volumes: Mutex::default(),
             uses: Mutex::default(),
+            handed: Mutex::default(),
+            starts: Mutex::default(),
+            pressed: Mutex::default(),
             longest: AtomicU64::new(0),
         }
     }
@@ -110,15 +134,30 @@ impl HomeShared {
         self.state.store(state as u8, Ordering::Release);
     }
 
-    /// It is known whether there is a datastore.
+    /// There is a datastore.
+    pub fn is_mounted(&self) -> bool {
+        self.state.load(Ordering::Acquire) == State::Mounted as u8
+    }
+
+    /// A VM that runs has the volume.
+    fn is_in_use(&self, name: &str) -> bool {
+        let id = self.volumes.lock().iter().find(|volume| volume.name == name).map(|volume| volume.id);
+        self.uses.lock().iter().any(|user| Some(user.id) == id)
+    }
+
+    /// It is known whether there is a datastore, and which VMs it has.
     pub fn is_settled(&self) -> bool {
-        self.state.load(Ordering::Acquire) >= State::Mounted as u8
+        self.settled.load(Ordering::Acquire)
+    }
+
+    /// VMs of the datastore are about to start.
+    pub fn is_starting(&self) -> bool {
+        self.starting.load(Ordering::Acquire)
     }
 
     /// The longest step so far, in ticks of the counter; 0 where there is no datastore.
     pub fn longest_step(&self) -> u64 {
-        let mounted = self.state.load(Ordering::Acquire) == State::Mounted as u8;
-        if mounted { self.longest.load(Ordering::Relaxed) } else { 0 }
+        if self.is_mounted() { self.longest.load(Ordering::Relaxed) } else { 0 }
     }
 
     /// The home has something to do.
@@ -127,6 +166,25 @@ impl HomeShared {
         if el2::pe::current() != HOME {
             el2::gic::kick(HOME);
         }
+    }
+
+    /// Presses a VM's power button; the home lets it go.
+    pub fn press(host: &Host, vm: Arc<Vm>) {
+        vm.devices.hold_power_button(true);
+        let until = el2::regs::counter().saturating_add(el2::regs::counter_hz() / PRESS);
+        host.home.pressed.lock().push((until, vm));
+        Self::wake(host);
+    }
+
+    /// Lets buttons go; when the next is due.
+    fn release_buttons(&self) -> u64 {
+        let now = el2::regs::counter();
+        let due: Vec<Arc<Vm>> = {
+            let mut pressed = self.pressed.lock();
+            pressed.extract_if(.., |(until, _)| *until <= now).map(|(_, vm)| vm).collect()
+        };
+        due.iter().for_each(|vm| vm.devices.hold_power_button(false));
+        self.pressed.lock().iter().map(|(until, _)| *until).min().unwrap_or(u64::MAX)
     }
 
     /// A client has requests that the home has not seen. On a guest's exit.
@@ -149,7 +207,7 @@ impl HomeShared {
 
     /// A volume's id and size, and the right to use it.
     fn claim(&self, name: &str, user: &str, read_only: bool) -> Result<(u64, u64), String> {
-        if self.state.load(Ordering::Acquire) != State::Mounted as u8 {
+        if !self.is_mounted() {
             return Err(format!("its disk is the volume \"{name}\", and this host has no datastore"));
         }
         let found = self.volumes.lock().iter().find(|volume| volume.name == name).cloned();
@@ -196,10 +254,36 @@ struct Place {
     partition: Partition,
 }
 
+/// Whose request is on its way through the store.
+enum Asker {
+    Guest(Ticket),
+    Load(Load),
+}
+
+impl Buffers for Asker {
+    fn fetch(&mut self, offset: u64, into: &mut [u8]) {
+        match self {
+            Self::Guest(ticket) => ticket.fetch(offset, into),
+            Self::Load(load) => load.fetch(offset, into),
+        }
+    }
+
+    fn deliver(&mut self, offset: u64, from: &[u8]) {
+        match self {
+            Self::Guest(ticket) => ticket.deliver(offset, from),
+            Self::Load(load) => load.deliver(offset, from),
+        }
+    }
+}
+
 /// The home's own part.
 pub struct Home {
     stage: Stage,
-    front: Front<Ticket>,
+    /// The serial number of the datastore's disk.
+    serial: String,
+    front: Front<Asker>,
+    errands: Errands,
+    starts: Starts,
     /// Clients whose requests found no place.
     waiting: VecDeque<Arc<Client>>,
     /// When to go on at the latest.
@@ -209,7 +293,15 @@ pub struct Home {
 impl Home {
     /// Before any disk is known.
     pub fn new() -> Self {
-        Self { stage: Stage::Searching, front: Front::new(PLACES), waiting: VecDeque::new(), due: u64::MAX }
+        Self {
+            stage: Stage::Searching,
+            serial: String::new(),
+            front: Front::new(PLACES),
+            errands: Errands::default(),
+            starts: Starts::default(),
+            waiting: VecDeque::new(),
+            due: u64::MAX,
+        }
     }
 
     /// When to go on at the latest.
@@ -229,7 +321,7 @@ pub fn work(pe: &mut Pe) {
     let Some(mut home) = pe.state.home.take() else { return };
     let host = pe.state.host;
     let end = el2::regs::counter().saturating_add(el2::regs::counter_hz() / RUN);
-    home.due = u64::MAX;
+    home.due = host.home.release_buttons();
     let mut news = Vec::new();
     loop {
         let begun = el2::regs::counter();
@@ -278,7 +370,7 @@ impl Home {
                 self.stage = Stage::Mounted(store);
                 more
             }
-            Stage::Absent => false,
+            Stage::Absent => self.errands.step(host, None, ""),
         }
     }
 
@@ -299,7 +391,7 @@ impl Home {
                     found.len()
                 );
             }
-            return self.settle(host, State::Absent, news);
+            return self.give_up(host, news);
         };
         self.stage = Stage::Preparing(Vec::with_capacity(PAGES), place);
         host.home.set(State::Mounting);
@@ -323,7 +415,7 @@ impl Home {
                 host.console,
                 "datastore on disk \"{serial}\": there is no memory for it: stop a VM, or give one less"
             );
-            return self.settle(host, State::Absent, news);
+            return self.give_up(host, news);
         }
         if pages.len() < PAGES {
             self.stage = Stage::Preparing(pages, place);
@@ -342,10 +434,12 @@ impl Home {
         true
     }
 
-    fn settle(&mut self, host: &Host, state: State, news: &mut Vec<News>) -> bool {
-        host.home.set(state);
+    fn give_up(&self, host: &Host, news: &mut Vec<News>) -> bool {
+        host.home.set(State::Absent);
+        host.home.settled.store(true, Ordering::Release);
         news.push(News::Settled);
-        state == State::Mounted
+        // What was asked for meanwhile is answered without a datastore.
+        true
     }
 
     fn go_on_mounting(
@@ -360,42 +454,68 @@ impl Home {
         match mounting.as_mut().poll(&mut context) {
             Poll::Pending => {
                 // A request that the disk had no place for is only found by asking again.
-                self.due = el2::regs::counter().saturating_add(el2::regs::counter_hz() / AGAIN);
+                self.due = self.due.min(el2::regs::counter().saturating_add(el2::regs::counter_hz() / AGAIN));
                 self.stage = Stage::Mounting(mounting, place);
                 false
             }
             Poll::Ready(Err((_, error))) => {
                 log!(host.console, "datastore on disk \"{serial}\": {error}; it was not touched");
-                self.settle(host, State::Absent, news)
+                self.give_up(host, news)
             }
             Poll::Ready(Ok(mut store)) => {
                 tell_mounted(host, &place, &mut store);
                 publish(host, &store);
                 self.stage = Stage::Mounted(Box::new(store));
-                self.settle(host, State::Mounted, news)
+                self.serial = place.serial;
+                host.home.set(State::Mounted);
+                self.errands.read_records();
+                true
             }
         }
     }
 
-    fn serve(&mut self, host: &Host, store: &mut Store<Port>, news: &mut Vec<News>) -> bool {
+    fn serve(&mut self, host: &'static Host, store: &mut Store<Port>, news: &mut Vec<News>) -> bool {
         self.take_inboxes(host);
         let mut more = self.front.step(store);
         more |= store.poll() == Progress::More;
         if let Some(completion) = store.completion() {
             if let Some(foreign) = self.front.take(store, completion) {
+                self.errands.complete(&foreign);
                 store.recycle(foreign.pages);
             }
             more = true;
         }
-        while let Some((ticket, result)) = self.front.complete() {
-            news.extend(ticket.complete(result).map(News::Guest));
+        while let Some((asker, result)) = self.front.complete() {
+            match asker {
+                Asker::Guest(ticket) => news.extend(ticket.complete(result).map(News::Guest)),
+                Asker::Load(load) => self.starts.complete(load, result),
+            }
             more = true;
+        }
+        more |= self.errands.step(host, Some(store), &self.serial);
+        if self.errands.are_records_known() {
+            more |= self.start_vms(host, store, news);
         }
         tell_events(host, store);
         if !more && store.port().must_ask_again() {
-            self.due = el2::regs::counter().saturating_add(el2::regs::counter_hz() / AGAIN);
+            self.due = self.due.min(el2::regs::counter().saturating_add(el2::regs::counter_hz() / AGAIN));
         }
         more
+    }
+
+    /// Starts the datastore's VMs; whether there is more to do at once.
+    fn start_vms(&mut self, host: &'static Host, store: &Store<Port>, news: &mut Vec<News>) -> bool {
+        if !host.home.settled.swap(true, Ordering::AcqRel) {
+            self.starts.autostart(host);
+            news.push(News::Settled);
+        }
+        let due = self.starts.step(host, store, &mut self.front);
+        self.due = self.due.min(due);
+        let starting = !self.starts.is_idle();
+        if host.home.starting.swap(starting, Ordering::AcqRel) && !starting {
+            news.push(News::Settled);
+        }
+        due == 0
     }
 
     /// Takes requests of guests as long as there are places.
@@ -405,11 +525,11 @@ impl Home {
                 self.waiting.push_back(client);
             }
         }
-        while self.front.has_room()
+        while self.front.room() > RESERVED
             && let Some(client) = self.waiting.pop_front()
         {
             let mut asked = client.take_asked();
-            while asked != 0 && self.front.has_room() {
+            while asked != 0 && self.front.room() > RESERVED {
                 let slot = asked.trailing_zeros();
                 asked &= asked.wrapping_sub(1);
                 if let Some(wanted) = client.wanted(slot) {

@@ -84,8 +84,12 @@ fn start_vms(host: &'static Host, devices: &HostDevices, contents: Contents) {
     for files in &contents.vms {
         console.streams_of(&files.document.name);
     }
-    *host.waiting.lock() =
-        Waiting { vms: contents.vms.into_iter().map(Files::source).collect(), ..Waiting::default() };
+    let mut vms: Vec<Source> = contents.vms.into_iter().map(Files::source).collect();
+    vms.sort_by_key(|vm| vm.document.as_ref().map(|document| document.start_order));
+    let starts = |vm: &Source| vm.document.as_ref().is_some_and(|document| document.autostart);
+    let (vms, others): (Vec<_>, Vec<_>) = vms.into_iter().partition(starts);
+    others.iter().for_each(|vm| host.inventory.register(host, vm));
+    *host.waiting.lock() = Waiting { vms, ..Waiting::default() };
     start_waiting(host, devices);
 }
 
@@ -136,7 +140,7 @@ pub fn start_waiting(host: &'static Host, devices: &HostDevices) {
     }
     let mut waiting = host.waiting.lock();
     // A card that a person may put in some day is not waited for.
-    let over = settled;
+    let over = settled && !host.home.is_starting();
     *waiting = Waiting { vms: rest, starting: false, told: told || settled, over };
     drop(waiting);
     // The others may have ended meanwhile.
@@ -224,6 +228,7 @@ impl Files {
             firmware: span(self.firmware),
             disks: self.disks.into_iter().map(span).collect(),
             document: Some(self.document),
+            stored: false,
             world: None,
         }
     }

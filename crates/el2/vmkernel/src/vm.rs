@@ -197,6 +197,12 @@ pub fn vcpu_is_gone(pe: &mut Pe, parked: Parked) {
     }
 }
 
+/// A VM that was to start, of which no vCPU runs, goes away.
+pub fn give_up(host: &'static Host, vm: Arc<Vm>) {
+    vm.wanted.store(Wanted::Off as u8, Ordering::SeqCst);
+    finish(host, vm);
+}
+
 fn finish(host: &'static Host, vm: Arc<Vm>) {
     if vm.wanted.load(Ordering::SeqCst) == Wanted::Restart as u8 {
         crate::log!(host.console, "{}: restarts", vm.name);

@@ -96,8 +96,12 @@ impl core::error::Error for PlanError {}
 impl BootSpec {
     /// How `image` is to be loaded: by its arm64 Image header, or as QEMU's `virt` loads code without one.
     pub fn kernel(image: &[u8], initrd_bytes: u64) -> Self {
-        let file_bytes = image.len() as u64;
-        let (text_offset, image_bytes) = match arm64_image::Header::read(image) {
+        Self::kernel_of(image, image.len() as u64, initrd_bytes)
+    }
+
+    /// A kernel of `file_bytes` bytes, by its first ones: 64 are enough.
+    pub fn kernel_of(head: &[u8], file_bytes: u64, initrd_bytes: u64) -> Self {
+        let (text_offset, image_bytes) = match arm64_image::Header::read(head) {
             Some(header) if header.image_size != 0 => (header.text_offset, header.image_size.max(file_bytes)),
             _ => (arm64_image::LEGACY_TEXT_OFFSET, file_bytes),
         };

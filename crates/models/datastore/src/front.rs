@@ -102,9 +102,9 @@ impl<B: Buffers> Front<B> {
         Self { jobs, turns: VecDeque::with_capacity(places), done: VecDeque::with_capacity(places) }
     }
 
-    /// A request may be given.
-    pub fn has_room(&self) -> bool {
-        self.jobs.iter().any(Option::is_none)
+    /// How many requests may be given.
+    pub fn room(&self) -> usize {
+        self.jobs.iter().filter(|job| job.is_none()).count()
     }
 
     /// Requests that have not come to their end.

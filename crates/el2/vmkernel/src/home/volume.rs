@@ -6,7 +6,7 @@
 //! clients' epochs on: from then on no byte of an earlier request is copied, whatever becomes of its RAM.
 //! Lock order: a slot → the client's epoch; both are leaves but for each other.
 
-use crate::home::HomeShared;
+use crate::home::{Asker, HomeShared};
 use crate::host::Host;
 use crate::host_disk::Owner;
 use alloc::boxed::Box;
@@ -105,7 +105,7 @@ impl Client {
     }
 
     /// What a slot wants of the store.
-    pub(super) fn wanted(self: &Arc<Self>, slot: u32) -> Option<Wanted<Ticket>> {
+    pub(super) fn wanted(self: &Arc<Self>, slot: u32) -> Option<Wanted<Asker>> {
         let request = self.slots.get(slot as usize)?.lock();
         let (ask, sector, sectors) = (request.ask, request.sector, request.sectors);
         drop(request);
@@ -114,7 +114,7 @@ impl Client {
             ask,
             sector,
             sectors,
-            buffers: Ticket { client: self.clone(), slot },
+            buffers: Asker::Guest(Ticket { client: self.clone(), slot }),
         })
     }
 }

@@ -81,7 +81,7 @@ fn requests_of_any_size_do_what_they_say() {
             }
             assert!(front.submit(wanted(v, ask, start, sectors, data)).is_ok());
         }
-        assert!(!front.has_room());
+        assert_eq!(front.room(), 0);
         let refused = front.submit(wanted(v, Ask::Read, 0, 1, std::vec![0; 512]));
         assert!(refused.is_err(), "a fifth comes back");
         let ended = drain(&mut front, &mut store);
