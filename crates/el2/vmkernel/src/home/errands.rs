@@ -12,6 +12,7 @@ use crate::{desk, log};
 use abi::record::{NAME_BYTES, ObjectRecord};
 use abi::request::{OBJECT_NAME_BYTES, PAYLOAD_MAX};
 use abi::{Answer, RequestKind, Status, VmHandle};
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -35,7 +36,7 @@ enum Errand {
     /// A record.
     Read(String),
     /// A world wants a VM to be made or changed.
-    Put { token: Token, source: Source, text: String },
+    Put { token: Token, source: Box<Source>, text: String },
     /// A world wants a VM to be forgotten.
     Delete { token: Token, target: VmHandle, volumes: Vec<String> },
     /// Nobody waits for it.
@@ -245,7 +246,8 @@ impl Errands {
         }
         let mut payload = field(&format!("{RECORD}{name}"));
         payload.extend_from_slice(text.as_bytes());
-        self.submit(RequestKind::WriteObject, payload, Errand::Put { token: asked.token, source, text });
+        let errand = Errand::Put { token: asked.token, source: Box::new(source), text };
+        self.submit(RequestKind::WriteObject, payload, errand);
         Ok(())
     }
 
@@ -300,7 +302,7 @@ impl Errands {
                 }
             }
             Errand::Put { token, source, text } => {
-                let handle = if ok { host.inventory.put(host, source, text) } else { None };
+                let handle = if ok { host.inventory.put(host, *source, text) } else { None };
                 let value = handle.map_or(0, VmHandle::to_raw);
                 desk::deliver(host, token, Answer { status: answer.status, value }, Vec::new());
             }

@@ -8,7 +8,7 @@ use std::vec::Vec;
 
 const SECTORS: u64 = 1600 * 8;
 
-struct Bytes(Vec<u8>, u64);
+struct Bytes(Vec<u8>);
 
 impl Buffers for Bytes {
     fn fetch(&mut self, offset: u64, into: &mut [u8]) {
@@ -38,7 +38,7 @@ fn drain(front: &mut Front<Bytes>, store: &mut Store<MemoryPort>) -> Vec<(Bytes,
 }
 
 fn wanted(target: Target, ask: Ask, sector: u64, sectors: u64, bytes: Vec<u8>) -> Wanted<Bytes> {
-    Wanted { target, ask, sector, sectors, buffers: Bytes(bytes, sector) }
+    Wanted { target, ask, sector, sectors, buffers: Bytes(bytes) }
 }
 
 #[test]
