@@ -6,6 +6,7 @@
 //! | [`volume`] | the store's upper side: guests' disks |
 //! | [`errands`] | what hostd asks of it, and the records of VMs |
 //! | [`starts`] | VMs whose kernels are in it |
+//! | `tell` | what the host log says of it |
 //!
 //! Called by [`crate::pe`] when something was asked for ([`HomeShared::wake`]), when the store's disk has finished requests,
 //! and when more is to be done; calls the store, `datastore::Front` and, for guests that are to hear something,
@@ -17,6 +18,7 @@
 pub mod errands;
 pub mod port;
 pub mod starts;
+mod tell;
 pub mod volume;
 
 use crate::host::Host;
@@ -34,7 +36,7 @@ use core::future::Future;
 use core::pin::Pin;
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use core::task::{Context, Poll, Waker};
-use datastore::{Buffers, Entry, Event, Front, MountError, Options, Progress, Store, mount};
+use datastore::{Buffers, Entry, Front, MountError, Options, Progress, Store, mount};
 use drivers::board::MAX_PES;
 use drivers::partition::{OURS, Partition};
 use el2::page::Page;
@@ -43,6 +45,7 @@ use port::Port;
 use specs::PeId;
 use spin::Mutex;
 use starts::{Load, Start, Starts};
+use tell::{tell_events, tell_mounted};
 use virtio::calls::Asked;
 use volume::{Client, Ticket};
 
@@ -284,6 +287,8 @@ pub struct Home {
     front: Front<Asker>,
     errands: Errands,
     starts: Starts,
+    /// In this step a VM was prepared or started.
+    made_vm: bool,
     /// Clients whose requests found no place.
     waiting: VecDeque<Arc<Client>>,
     /// When to go on at the latest.
@@ -299,6 +304,7 @@ impl Home {
             front: Front::new(PLACES),
             errands: Errands::default(),
             starts: Starts::default(),
+            made_vm: false,
             waiting: VecDeque::new(),
             due: u64::MAX,
         }
@@ -327,7 +333,10 @@ pub fn work(pe: &mut Pe) {
         let begun = el2::regs::counter();
         let more = home.step(host, &mut news);
         let now = el2::regs::counter();
-        host.home.longest.fetch_max(now.saturating_sub(begun), Ordering::Relaxed);
+        // Making a VM's machine is no step of the datastore's.
+        if !core::mem::take(&mut home.made_vm) {
+            host.home.longest.fetch_max(now.saturating_sub(begun), Ordering::Relaxed);
+        }
         if !more {
             break;
         }
@@ -476,6 +485,10 @@ impl Home {
 
     fn serve(&mut self, host: &'static Host, store: &mut Store<Port>, news: &mut Vec<News>) -> bool {
         self.take_inboxes(host);
+        // A file's piece then finds RAM that is zeroed already, some of it in each step.
+        if !self.starts.is_idle() && el2::memory::prepare_step() {
+            return true;
+        }
         let mut more = self.front.step(store);
         more |= store.poll() == Progress::More;
         if let Some(completion) = store.completion() {
@@ -510,6 +523,7 @@ impl Home {
             news.push(News::Settled);
         }
         let due = self.starts.step(host, store, &mut self.front);
+        self.made_vm |= self.starts.take_made();
         self.due = self.due.min(due);
         let starting = !self.starts.is_idle();
         if host.home.starting.swap(starting, Ordering::AcqRel) && !starting {
@@ -567,57 +581,4 @@ fn publish(host: &Host, store: &Store<Port>) {
         _ => None,
     };
     *host.home.volumes.lock() = store.catalog().iter().filter_map(volume).collect();
-}
-
-/// The line of the log that says what was mounted.
-fn tell_mounted(host: &Host, place: &Place, store: &mut Store<Port>) {
-    let usage = store.usage();
-    let mib = |blocks: u64| blocks >> 8;
-    let (total, free) = (mib(usage.total), mib(usage.available));
-    let (number, serial) = (place.partition.number, &place.serial);
-    let uuid = Uuid(store.uuid());
-    log!(
-        host.console,
-        "datastore {uuid}: {total} MiB, {free} MiB free, partition {number} of disk \"{serial}\""
-    );
-    if let Some(why) = store.read_only() {
-        log!(host.console, "datastore {uuid}: {why}");
-    }
-    tell_events(host, store);
-}
-
-fn tell_events(host: &Host, store: &mut Store<Port>) {
-    let Some(event) = store.event() else { return };
-    match event {
-        Event::OlderRoot { generation } => {
-            log!(host.console, "datastore: one root was unreadable; generation {generation} was used");
-        }
-        Event::SuperblockCopy => {
-            log!(host.console, "datastore: the superblock is damaged; its copy was used")
-        }
-        Event::MetadataCopy { block } => {
-            log!(host.console, "datastore: metadata block {block} is damaged; its copy was used");
-        }
-        Event::Corrupt(error) => log!(host.console, "datastore: {error}"),
-        Event::BecameReadOnly(why) => log!(host.console, "datastore: it takes no more writes: {why}"),
-        Event::GroupLost { group } => {
-            log!(host.console, "datastore: the space map of group {group} is unreadable");
-        }
-        Event::Scrubbed(_) => {}
-    }
-}
-
-/// As people write it; `bramblectl datastore info` prints the same.
-struct Uuid([u8; 16]);
-
-impl core::fmt::Display for Uuid {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        for (at, byte) in self.0.iter().enumerate() {
-            if matches!(at, 4 | 6 | 8 | 10) {
-                f.write_str("-")?;
-            }
-            write!(f, "{byte:02x}")?;
-        }
-        Ok(())
-    }
 }

@@ -80,7 +80,7 @@ fn each_fault_names_line_field_and_remedy() {
     let rows = [
         (
             "colour = 1\n",
-            "host.toml:6: vm[a].colour: unknown field `colour`, expected one of `name`, `vcpus`, `memory`, `boot`, `disk`, `nic`; remove it or correct its spelling; docs/host-toml.md has every field",
+            "host.toml:6: vm[a].colour: unknown field `colour`, expected one of `name`, `vcpus`, `memory`, `autostart`, `start_order`, `start_delay`, `boot`, `disk`, `nic`; remove it or correct its spelling; docs/host-toml.md has every field",
         ),
         (
             "boot.firmware = 7\n",

@@ -101,6 +101,8 @@ pub struct Starts {
     current: Option<Current>,
     /// When the one before started.
     last: u64,
+    /// In this step a VM was prepared or started.
+    made: bool,
 }
 
 impl HomeShared {
@@ -124,6 +126,11 @@ impl Starts {
         }
     }
 
+    /// Whether a VM was prepared or started since the last question.
+    pub(super) fn take_made(&mut self) -> bool {
+        core::mem::take(&mut self.made)
+    }
+
     /// Nothing is to start.
     pub(super) fn is_idle(&self) -> bool {
         self.queue.is_empty() && self.current.is_none()
@@ -137,7 +144,9 @@ impl Starts {
             self.current = Some(current);
             return u64::MAX;
         }
-        match advance(host, &mut current, front) {
+        let (was_loading, done) = (current.loading, advance(host, &mut current, front));
+        self.made |= was_loading || current.loading || done.is_err();
+        match done {
             Ok(true) => {
                 self.last = el2::regs::counter();
                 desk::vm_changed(host);
