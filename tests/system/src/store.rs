@@ -50,6 +50,11 @@ impl StoreImage {
         self.command("import", &[file.as_ref(), name.as_ref(), "--format".as_ref(), "raw".as_ref()]).map(drop)
     }
 
+    /// A volume with what another one has.
+    pub fn clone_volume(&self, from: &str, to: &str) -> Result<()> {
+        self.command("clone", &[from.as_ref(), to.as_ref()]).map(drop)
+    }
+
     /// A volume's contents as a file.
     pub fn export(&self, name: &str, file: &Path) -> Result<()> {
         let _ = fs::remove_file(file);

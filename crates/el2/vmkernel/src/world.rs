@@ -33,7 +33,7 @@ pub struct Manifest {
     pub requests: &'static [RequestKind],
 }
 
-/// hostd's. 24 MiB: its image, 4 MiB of heap, the rest for buffers.
+/// hostd's. 24 MiB: its image, 14 MiB of heap, the rest for buffers.
 pub static HOSTD: Manifest = Manifest {
     name: "hostd",
     vcpus: 2,

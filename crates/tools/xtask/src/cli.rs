@@ -72,9 +72,12 @@ pub struct UpOptions {
     /// Memory, as 3072, 3072M or 4G (raspi4b has exactly 2 GiB) [default: 3072M].
     #[arg(long, value_name = "SIZE", value_parser = parse_mib)]
     pub memory: Option<u32>,
-    /// Boot the VMs of this host document instead of the demo's; its files lie beside it. May be repeated.
+    /// Boot the VMs of this host document, from RAM, instead of the demo's; its files lie beside it. May be repeated.
     #[arg(long, value_name = "FILE")]
     pub vm: Vec<PathBuf>,
+    /// Make the host's datastore anew: what was in it is lost.
+    #[arg(long, conflicts_with = "vm")]
+    pub fresh: bool,
     /// Boot arguments for the host.
     #[arg(long, value_name = "TEXT", default_value = "")]
     pub append: String,

@@ -41,7 +41,8 @@ impl Answer {
 
 impl Client {
     pub fn new(context: Context) -> Result<Self> {
-        let address = Address::parse(&context.url)?;
+        let mut address = Address::parse(&context.url)?;
+        address.server_name.clone_from(&context.server_name);
         let lines = context.token.as_ref().map(|token| format!("Authorization: Bearer {token}\r\n"));
         Ok(Self { context, address, lines: lines.unwrap_or_default() })
     }

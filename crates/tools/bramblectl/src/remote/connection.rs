@@ -30,6 +30,8 @@ pub enum Connection {
 /// Where a host is: `https://name[:port]`, or `http://127.0.0.1:port`.
 pub struct Address {
     pub authority: String,
+    /// The host's name in its certificate, where it is not the address's: behind a forwarded port.
+    pub server_name: Option<String>,
     host: String,
     port: u16,
     is_tls: bool,
@@ -55,7 +57,7 @@ impl Address {
         let is_loopback =
             host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback());
         ensure!(is_tls || is_loopback, "plain HTTP is for this machine's own hostd only: write https://");
-        Ok(Self { host, port, is_tls, authority })
+        Ok(Self { host, port, is_tls, authority, server_name: None })
     }
 }
 
@@ -89,7 +91,7 @@ impl Connection {
             }
         };
         let config = config.with_no_client_auth();
-        let name = ServerName::try_from(address.host.clone())?;
+        let name = ServerName::try_from(address.server_name.as_ref().unwrap_or(&address.host).clone())?;
         let client = ClientConnection::new(Arc::new(config), name)?;
         Ok(Self::Tls(Box::new(StreamOwned::new(client, socket))))
     }

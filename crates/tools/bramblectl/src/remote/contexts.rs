@@ -21,6 +21,9 @@ pub struct Context {
     /// The host's CA, as PEM: no other is trusted for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca: Option<String>,
+    /// Its name in its certificate, where it is not the address's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_name: Option<String>,
     /// Of the last login.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
@@ -41,6 +44,9 @@ pub enum ContextCommand {
         /// SHA-256 of the host's CA, as its console shows it: the CA is then fetched and pinned.
         #[arg(long, value_name = "HEX")]
         fingerprint: Option<String>,
+        /// The host's name in its certificate, where it is not the address's: behind a forwarded port.
+        #[arg(long, value_name = "NAME")]
+        server_name: Option<String>,
     },
     /// List the hosts; the chosen one has a star.
     List,
@@ -111,7 +117,7 @@ impl ContextCommand {
     pub fn run(self) -> Result<()> {
         let mut contexts = Contexts::read()?;
         match self {
-            Self::Add { name, url, ca, fingerprint } => {
+            Self::Add { name, url, ca, fingerprint, server_name } => {
                 ensure!(
                     contexts.hosts.iter().all(|host| host.name != name),
                     "there is a host {name} already"
@@ -130,7 +136,7 @@ impl ContextCommand {
                     );
                 }
                 contexts.current = Some(name.clone());
-                contexts.hosts.push(Context { name, url, ca, token: None });
+                contexts.hosts.push(Context { name, url, ca, server_name, token: None });
                 contexts.write()?;
                 println!("now log in: bramblectl login");
                 Ok(())

@@ -1,11 +1,12 @@
 //! `./bramble up --check`: what a person would try first, done by a program.
 //!
-//! Each guest is chosen on the console's menu, must show a login prompt on its PL011 and on its virtio console, and
+//! The host is asked for its VMs by `bramblectl` (where it is on a network). Each guest is chosen on the console's menu, must show a login prompt on its PL011 and on its virtio console, and
 //! computes on each something that only a running shell can know. The kernels are compared with Debian's packages.
 
+use super::api::{self, Cli};
 use crate::guests::Guests;
 use crate::run::{seconds, step};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -13,7 +14,7 @@ use std::fs;
 use std::io::Read;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
-use system::{ArchiveBuilder, Machine, MachineConfig, console};
+use system::{ArchiveBuilder, Artifacts, Machine, MachineConfig, console};
 
 /// A hung guest is told from a slow machine by this.
 const BOOT: Duration = Duration::from_secs(600);
@@ -24,9 +25,11 @@ type Kernels = BTreeMap<String, (String, Result<String>)>;
 
 /// Boots, checks every guest, and ends the machine.
 pub fn check(
+    at: &Artifacts,
     config: &MachineConfig,
     archive: &ArchiveBuilder,
     guests: &Guests<'_>,
+    port: Option<u16>,
     as_json: bool,
 ) -> Result<ExitCode> {
     let kernels = step("compare the kernels with Debian's packages", || kernels(archive, guests))?;
@@ -34,6 +37,10 @@ pub fn check(
     eprintln!("bramble: booting {} with {} PEs, {} MiB", config.board, config.cpus, config.memory_mib);
     let mut machine = Machine::start(config)?;
     let mut report = Report { start, as_json, failed: 0, lines: Vec::new() };
+    // Those of the datastore are on the console's menu once it is mounted; the host's log is shown until one is chosen.
+    for vm in &archive.document.vms {
+        api::said_after(&mut machine, &format!("{}: {} vCPUs", vm.name, vm.vcpus))?;
+    }
     for vm in &archive.document.vms {
         let kernel = vm.boot.kernel.as_ref().or(vm.boot.firmware.as_ref());
         if let Some((name, (sum, origin))) = kernel.and_then(|name| kernels.get_key_value(name)) {
@@ -48,9 +55,27 @@ pub fn check(
             }
         }
     }
+    if let Some(port) = port {
+        match seen_by_api(at, &mut machine, port, archive) {
+            Ok(seen) => report.line("API", true, &seen),
+            Err(error) => report.line("API", false, &format!("FAILED: {error:#}")),
+        }
+    }
     drop(machine);
     report.line("host", true, "QEMU is stopped");
     Ok(report.end(config))
+}
+
+/// Every VM runs, as `bramblectl` sees it.
+fn seen_by_api(at: &Artifacts, machine: &mut Machine, port: u16, archive: &ArchiveBuilder) -> Result<String> {
+    let vms = Cli::log_in(at, machine, port)?.vms()?;
+    for vm in &archive.document.vms {
+        let found = vms.iter().find(|(name, _)| *name == vm.name);
+        let (_, power) = found.with_context(|| format!("there is no VM {}", vm.name))?;
+        ensure!(power == "running", "{} is {power}", vm.name);
+    }
+    let shown: Vec<String> = vms.iter().map(|(name, power)| format!("{name} {power}")).collect();
+    Ok(format!("logged in by bramblectl over TLS: {}", shown.join(", ")))
 }
 
 struct Report {

@@ -65,7 +65,8 @@ impl Drop for Ended {
 }
 
 /// Runs the machine with its line on the terminal, until it powers off or the person leaves.
-pub fn serve(at: &Artifacts, config: &MachineConfig) -> Result<ExitCode> {
+/// `port`: where the host's API is.
+pub fn serve(at: &Artifacts, config: &MachineConfig, port: Option<u16>) -> Result<ExitCode> {
     let path = socket(at);
     if path.exists() {
         fs::remove_file(&path)?;
@@ -76,6 +77,17 @@ pub fn serve(at: &Artifacts, config: &MachineConfig) -> Result<ExitCode> {
     let viewer = Viewer::default();
     let start = Instant::now();
     eprintln!("bramble: booting {} with {} PEs, {} MiB", config.board, config.cpus, config.memory_mib);
+    if let Some(port) = port {
+        eprintln!(
+            "bramble: the host will answer at https://127.0.0.1:{port}/; the fingerprint of its CA and the first"
+        );
+        eprintln!(
+            "bramble: password are in its log. To work on it: bramblectl context add up https://127.0.0.1:{port} \\"
+        );
+        eprintln!(
+            "bramble:     --server-name bramble.local --fingerprint THE-FINGERPRINT, then bramblectl login"
+        );
+    }
     eprintln!("bramble: Ctrl-] opens the host's console menu; Ctrl-] q ends the machine");
     let mut machine = Machine::start_with_tap(config, Some(viewer.tap(to.clone())))?;
     let raw = RawMode::enter()?;
