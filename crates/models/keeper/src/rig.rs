@@ -98,7 +98,7 @@ impl Rig {
         Self { keeper: Keeper::new(), store: None, world: World::default() }
     }
 
-    pub fn new() -> Self {
+    pub fn with_store() -> Self {
         let mut rig = Self::without_store();
         rig.make_store();
         rig
@@ -211,7 +211,7 @@ pub fn pattern(len: usize, seed: u8) -> Vec<u8> {
 /// What the fuzzer's bytes say: requests of all kinds, several at once; disks that fail; power cuts; and other bytes in the
 /// volume of the audit chain. Every request has to be answered once, and the keeper to come to rest.
 pub fn script(bytes: &[u8]) {
-    let mut rig = Rig::new();
+    let mut rig = Rig::with_store();
     let vm = VmView { name: "vm".into(), is_running: false, volumes: std::vec!["0".into(), "1".into()] };
     rig.world.vms.insert(1, vm);
     let mut rest = bytes;

@@ -31,7 +31,7 @@ fn objects(rig: &mut Rig, prefix: &str) -> Vec<(String, u64)> {
 
 #[test]
 fn an_object_is_all_of_what_was_written_or_what_it_was() {
-    for mut rig in [Rig::new(), Rig::without_store()] {
+    for mut rig in [Rig::with_store(), Rig::without_store()] {
         for bytes in [0, 1, 511, 512, 513, 65_536] {
             assert_eq!(rig.write("file:a", &pattern(bytes, 1)), Status::Ok);
             assert_eq!(rig.read("file:a"), Ok(pattern(bytes, 1)));
@@ -56,7 +56,7 @@ fn an_object_is_all_of_what_was_written_or_what_it_was() {
 
 #[test]
 fn what_was_answered_is_there_after_a_power_cut() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::with_store();
     assert_eq!(rig.write("file:a", &pattern(5000, 1)), Status::Ok);
     assert_eq!(rig.write("run:b", b"not this"), Status::Ok);
     let (_, id, _) = rig.ask(Kind::CreateVolume, 0, 1 << 30, &named("v", b""), 0);
@@ -75,7 +75,7 @@ fn what_was_answered_is_there_after_a_power_cut() {
 
 #[test]
 fn an_upload_grows_at_its_end_and_gets_its_name_whole() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::with_store();
     let whole = pattern(200_000, 3);
     let mut at = 0;
     for piece in [1, 511, 512, 65_536, 3, 100_000] {
@@ -114,7 +114,7 @@ fn an_upload_grows_at_its_end_and_gets_its_name_whole() {
 
 #[test]
 fn two_pieces_of_one_upload_at_once_are_one_after_the_other() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::with_store();
     rig.start(1, Kind::AppendObject, 0, 0, &named("part:x", &pattern(1000, 0)), 0);
     rig.start(2, Kind::AppendObject, 0, 1000, &named("part:x", &pattern(1000, 1)), 0);
     rig.start(3, Kind::ReadObject, 0, 0, &named("part:x", b""), 5000);
@@ -127,7 +127,7 @@ fn two_pieces_of_one_upload_at_once_are_one_after_the_other() {
 
 #[test]
 fn names_and_sizes_that_may_not_be_are_refused() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::with_store();
     for name in ["", "a/b", "a\nb", ".", ".."] {
         assert_eq!(rig.write(name, b"x"), Status::Invalid, "{name:?}");
     }
@@ -150,7 +150,7 @@ fn names_and_sizes_that_may_not_be_are_refused() {
 
 #[test]
 fn volumes_are_made_used_and_go() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::with_store();
     let (status, id, _) = rig.ask(Kind::CreateVolume, 0, 1 << 20, &named("v", b""), 0);
     assert_eq!(status, Status::Ok);
     assert_eq!(rig.ask(Kind::CreateVolume, 0, 1 << 20, &named("v", b""), 0).0, Status::Conflict);
@@ -199,7 +199,7 @@ fn snapshots(rig: &mut Rig) -> Vec<SnapshotRecord> {
 
 #[test]
 fn snapshots_of_a_vm_are_of_all_its_volumes_and_form_a_tree() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::with_store();
     let ids = ["a", "b"].map(|name| rig.ask(Kind::CreateVolume, 0, 1 << 20, &named(name, b""), 0).1);
     vm(&mut rig, &["a", "b"], true);
     let write = |rig: &mut Rig, seed| {
@@ -275,7 +275,7 @@ fn append(rig: &mut Rig, text: &[u8]) -> u64 {
 
 #[test]
 fn the_audit_chain_grows_and_survives_power_cuts() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::with_store();
     assert_eq!(chain(&mut rig, 1), []);
     // Over more than two sectors of the index, with cuts around their ends.
     for number in 1..=140_u64 {
@@ -338,7 +338,7 @@ fn what_was_in_ram_moves_to_a_datastore_that_is_made() {
 
 #[test]
 fn a_disk_that_fails_now_and_then_leaves_nothing_half() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::with_store();
     let (mut object, mut upload, mut last) = (b'0', 0, append(&mut rig, b"first"));
     assert_eq!(rig.write("file:a", &[object; 600]), Status::Ok);
     let mut failed = 0;
@@ -370,7 +370,7 @@ fn a_disk_that_fails_now_and_then_leaves_nothing_half() {
 
 #[test]
 fn a_disk_that_fails_always_is_said_and_can_be_read() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::with_store();
     assert_eq!(rig.write("file:a", b"old"), Status::Ok);
     rig.store.as_mut().unwrap().port().fails = u32::MAX;
     while rig.write("file:a", b"new") == Status::Io {}

@@ -58,6 +58,7 @@ mod tests {
             },
             disks: vec![Disk { image: Some(String::from("a.img")), read_only: true, ..Disk::default() }],
             nics: vec![Nic::default(), Nic { mac: Some(String::from("52:54:00:12:34:56")) }],
+            ..Vm::default()
         }
     }
 
