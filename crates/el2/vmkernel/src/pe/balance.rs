@@ -32,7 +32,8 @@ pub fn place(host: &Host, vm: &Vm) -> Option<PeId> {
             }
         }
         let to = sched::place(loads.get(..count)?)?;
-        if host.pe(to).reserve() {
+        // A place that was free has room for one.
+        if host.pe(to).reserve_if(loads.get(usize::from(to.0))?.vcpus) {
             return Some(to);
         }
     }

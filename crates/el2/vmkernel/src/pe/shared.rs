@@ -75,6 +75,12 @@ impl PeShared {
         self.vcpus.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
     }
 
+    /// A place for one more vCPU, if there are still so many: of two PEs that choose at once one has to choose anew.
+    pub fn reserve_if(&self, vcpus: u16) -> bool {
+        let more = vcpus.saturating_add(1);
+        self.vcpus.compare_exchange(vcpus, more, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+
     /// A vCPU left.
     pub(super) fn release(&self) {
         self.vcpus.fetch_sub(1, Ordering::Relaxed);
