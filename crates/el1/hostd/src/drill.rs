@@ -189,9 +189,7 @@ impl Power {
 
     fn find(&self) -> Option<VmHandle> {
         let named = |vm: &VmHandle| {
-            self.vmkernel.vm(*vm).is_ok_and(|record| {
-                record.name.iter().take_while(|byte| **byte != 0).copied().eq(self.name.bytes())
-            })
+            self.vmkernel.vm(*vm).is_ok_and(|record| abi::name::split(&record.name).0 == self.name.as_bytes())
         };
         self.vmkernel.vms().into_iter().find(named)
     }

@@ -8,7 +8,7 @@ use crate::pe::{self, leave};
 use crate::vm::{Vm, Wanted};
 use crate::world::{World, printable};
 use crate::{Loaded, Pe, supervisor};
-use abi::record::{NAME_BYTES, VmRecord, WORDS_BYTES};
+use abi::record::{VmRecord, WORDS_BYTES};
 use abi::{Call, ExitReason, Status, VmHandle};
 use machine::DeviceKind;
 use ports::{Entropy, GuestMemory};
@@ -150,8 +150,7 @@ fn list(world: &World, buffer: &Buffer<'_>, first: u64) -> Values {
 
 fn inspect(world: &World, buffer: &Buffer<'_>, handle: VmHandle) -> Values {
     let (mut record, vm) = world.host.inventory.read(handle, |known| {
-        let mut name = [0; NAME_BYTES];
-        name.iter_mut().zip(known.name.bytes()).for_each(|(to, from)| *to = from);
+        let name = abi::name::field(&known.name);
         let record = VmRecord {
             handle: handle.to_raw(),
             name,

@@ -16,6 +16,7 @@
 
 pub mod call;
 pub mod handle;
+pub mod name;
 pub mod record;
 pub mod request;
 mod status;

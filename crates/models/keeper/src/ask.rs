@@ -88,19 +88,11 @@ pub(crate) fn status(error: Error) -> Status {
 
 /// The name in a field: text, then zeros.
 pub(crate) fn name(field: &[u8]) -> Result<String, Status> {
-    let end = field.iter().position(|byte| *byte == 0).unwrap_or(field.len());
-    let (text, rest) = field.split_at(end);
+    let (text, rest) = abi::name::split(field);
     let text = core::str::from_utf8(text).map_err(|_| Status::Invalid)?;
     let plain = text.chars().all(|c| !c.is_control() && c != '/') && text != "." && text != "..";
     let is_name = plain && !text.is_empty() && rest.iter().all(|byte| *byte == 0);
     is_name.then(|| String::from(text)).ok_or(Status::Invalid)
-}
-
-/// A name as its field.
-pub(crate) fn field(name: &str) -> [u8; OBJECT_NAME_BYTES] {
-    let mut field = [0; OBJECT_NAME_BYTES];
-    field.iter_mut().zip(name.bytes()).for_each(|(to, from)| *to = from);
-    field
 }
 
 impl Ask {

@@ -5,11 +5,12 @@
 //! `RenameObject` gives it its name, with everything in it safe from power cuts.
 
 use crate::Keeper;
-use crate::ask::{Ask, field};
+use crate::ask::Ask;
 use crate::job::{Job, Next, Stage, Step, sectors, start};
 use crate::ram::{conflict, is_for_ram, new_name};
+use abi::name::field;
 use abi::record::ObjectRecord;
-use abi::request::PART;
+use abi::request::{OBJECT_NAME_BYTES, PART};
 use abi::{RequestKind, Status};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -28,8 +29,7 @@ pub(crate) struct Upload {
 
 impl Keeper {
     pub(crate) fn list_objects<P: BlockPort>(&self, job: &Job, store: Option<&mut Store<P>>) -> Step {
-        let end = job.ask.payload.iter().position(|byte| *byte == 0).unwrap_or(job.ask.payload.len());
-        let prefix = job.ask.payload.get(..end).unwrap_or_default();
+        let (prefix, _) = abi::name::split(&job.ask.payload);
         let mut all: BTreeMap<&str, u64> = self.ram.iter().collect();
         all.extend(self.uploads.iter().map(|(name, upload)| (name.as_str(), upload.bytes)));
         let store = store.as_deref();
@@ -192,7 +192,7 @@ impl Keeper {
     pub(crate) fn adopt_objects(&mut self) {
         let others = self.ram.take_others().into_iter().filter(|(name, _)| !name.starts_with(PART));
         for (name, contents) in others {
-            let mut payload = field(&name).to_vec();
+            let mut payload = field::<OBJECT_NAME_BYTES>(&name).to_vec();
             payload.extend_from_slice(&contents);
             self.submit_own(RequestKind::WriteObject, payload);
         }

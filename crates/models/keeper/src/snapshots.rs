@@ -5,9 +5,10 @@
 //! the id of the VM's snapshot. Which snapshot another was taken after is the order of their layers.
 
 use crate::Keeper;
-use crate::ask::{Environment, VmView, field, status};
+use crate::ask::{Environment, VmView, status};
 use crate::job::{Job, Next, Stage, Step};
 use abi::Status;
+use abi::name::field;
 use abi::record::SnapshotRecord;
 use alloc::vec::Vec;
 use datastore::{BlockPort, Catalog, Entry, Error, Store, Target};

@@ -1,8 +1,9 @@
 //! Requests about volumes, and about the datastore as a whole.
 
-use crate::ask::{Environment, Use, field, status};
+use crate::ask::{Environment, Use, status};
 use crate::job::{Job, Next, Stage, Step, start};
 use crate::{Keeper, audit};
+use abi::name::field;
 use abi::record::{DatastoreRecord, READ_ONLY, VOLATILE, VolumeRecord};
 use abi::{Answer, RequestKind, Status};
 use datastore::{BLOCK_BYTES, BlockPort, Entry, Op, Store, Target};

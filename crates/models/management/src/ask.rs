@@ -78,6 +78,5 @@ pub async fn list<P: Port, const N: usize, R>(
 
 /// A name as it comes: without its end in zeros.
 pub fn text(field: &[u8]) -> String {
-    let end = field.iter().position(|byte| *byte == 0).unwrap_or(field.len());
-    String::from_utf8_lossy(field.get(..end).unwrap_or_default()).into_owned()
+    String::from_utf8_lossy(abi::name::split(field).0).into_owned()
 }

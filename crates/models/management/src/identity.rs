@@ -262,7 +262,7 @@ impl<V: Vmkernel> Store<'_, V> {
 
     async fn read(&self, name: &'static str) -> Result<Option<Vec<u8>>, Fault> {
         let mut bytes = vec![0; OBJECT_MAX];
-        let field = field(name);
+        let field: [u8; OBJECT_NAME_BYTES] = abi::name::field(name);
         let request = Request { kind: RequestKind::ReadObject, target: 0, argument: 0, send: [&field, &[]] };
         match self.vmkernel.request(request, &mut bytes).await {
             Ok(Received { bytes: count, .. }) => {
@@ -275,7 +275,7 @@ impl<V: Vmkernel> Store<'_, V> {
     }
 
     async fn write(&self, name: &'static str, bytes: &[u8]) -> Result<(), Fault> {
-        let field = field(name);
+        let field: [u8; OBJECT_NAME_BYTES] = abi::name::field(name);
         let request =
             Request { kind: RequestKind::WriteObject, target: 0, argument: 0, send: [&field, bytes] };
         match self.vmkernel.request(request, &mut []).await {
@@ -283,11 +283,4 @@ impl<V: Vmkernel> Store<'_, V> {
             Err(refused) => Err(Fault::Object(name, refused.status)),
         }
     }
-}
-
-/// A name as requests carry it.
-fn field(name: &str) -> [u8; OBJECT_NAME_BYTES] {
-    let mut field = [0; OBJECT_NAME_BYTES];
-    field.iter_mut().zip(name.bytes()).for_each(|(to, from)| *to = from);
-    field
 }

@@ -103,9 +103,7 @@ fn not_written(object: &str, status: Status) -> Problem {
 
 /// A name as it is sent.
 pub fn name_field(name: &str) -> Option<[u8; OBJECT_NAME_BYTES]> {
-    let mut field = [0; OBJECT_NAME_BYTES];
-    field.get_mut(..name.len())?.copy_from_slice(name.as_bytes());
-    Some(field)
+    (name.len() <= OBJECT_NAME_BYTES).then(|| abi::name::field(name))
 }
 
 /// A whole object, of at most [`PAYLOAD_MAX`] bytes.

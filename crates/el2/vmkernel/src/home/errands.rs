@@ -118,9 +118,7 @@ impl Environment for World<'_> {
     }
 
     fn serial(&self) -> [u8; NAME_BYTES] {
-        let mut field = [0; NAME_BYTES];
-        field.iter_mut().zip(self.serial.bytes()).for_each(|(to, from)| *to = from);
-        field
+        abi::name::field(self.serial)
     }
 }
 
@@ -129,9 +127,7 @@ fn volumes(source: &Source) -> impl Iterator<Item = &String> {
 }
 
 fn field(name: &str) -> Vec<u8> {
-    let mut field = alloc::vec![0; OBJECT_NAME_BYTES];
-    field.iter_mut().zip(name.bytes()).for_each(|(to, from)| *to = from);
-    field
+    abi::name::field::<OBJECT_NAME_BYTES>(name).to_vec()
 }
 
 fn id_of(token: Token) -> u64 {

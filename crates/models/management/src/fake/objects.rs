@@ -57,8 +57,7 @@ impl Objects {
     }
 
     fn list(&self, prefix: &[u8], skip: u64) -> Answered {
-        let end = prefix.iter().position(|byte| *byte == 0).unwrap_or(prefix.len());
-        let prefix = prefix.get(..end).unwrap_or_default();
+        let (prefix, _) = abi::name::split(prefix);
         let all: Vec<_> = self.0.iter().filter(|(name, _)| name.as_bytes().starts_with(prefix)).collect();
         let skip = usize::try_from(skip).unwrap_or(usize::MAX);
         let record = |(name, bytes): &(&String, &Vec<u8>)| {

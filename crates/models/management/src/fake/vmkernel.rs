@@ -254,18 +254,13 @@ impl State {
 const DISK_BYTES: u64 = 64 << 30;
 
 fn serial() -> [u8; NAME_BYTES] {
-    let mut serial = [0; NAME_BYTES];
-    for (to, from) in serial.iter_mut().zip(b"FAKE0001") {
-        *to = *from;
-    }
-    serial
+    abi::name::field("FAKE0001")
 }
 
 /// A name at the start of what was sent, and the rest.
 pub(super) fn name(send: &[u8]) -> Result<(String, &[u8]), (Status, u64)> {
     let (name, rest) = send.split_at_checked(OBJECT_NAME_BYTES).ok_or((Status::Invalid, 0))?;
-    let end = name.iter().position(|byte| *byte == 0).unwrap_or(OBJECT_NAME_BYTES);
-    let text = name.get(..end).and_then(|name| core::str::from_utf8(name).ok()).unwrap_or_default();
+    let text = core::str::from_utf8(abi::name::split(name).0).unwrap_or_default();
     let is_good = !text.is_empty() && !text.contains('/') && !text.chars().any(char::is_control);
     if is_good { Ok((text.to_owned(), rest)) } else { Err((Status::Invalid, 0)) }
 }

@@ -3,7 +3,7 @@
 use super::vmkernel::Answered;
 use crate::configuration;
 use crate::kept::name_field;
-use abi::record::{self, NAME_BYTES, SnapshotRecord, VmRecord};
+use abi::record::{self, SnapshotRecord, VmRecord};
 use abi::{Call, Status, VmHandle};
 use alloc::borrow::ToOwned;
 use alloc::collections::VecDeque;
@@ -224,10 +224,7 @@ impl Vms {
 
 fn inspect(vm: &Vm) -> VmRecord {
     let configuration = configuration::from_document(&vm.document);
-    let mut name = [0; NAME_BYTES];
-    for (to, from) in name.iter_mut().zip(vm.name.bytes()) {
-        *to = from;
-    }
+    let name = abi::name::field(&vm.name);
     let ram_bytes = configuration.as_ref().and_then(|vm| parse_memory(&vm.memory)).unwrap_or(0);
     let [uart, virtio] = &vm.consoles;
     let is_running = u64::from(vm.power == record::RUNNING);

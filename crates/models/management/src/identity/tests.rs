@@ -42,7 +42,7 @@ impl Bench {
 
     fn object(&self, name: &str) -> Vec<u8> {
         let mut bytes = vec![0; OBJECT_MAX];
-        let field = field(name);
+        let field: [u8; OBJECT_NAME_BYTES] = abi::name::field(name);
         let request = Request { kind: RequestKind::ReadObject, target: 0, argument: 0, send: [&field, &[]] };
         let received = self.fake.time.run(self.fake.request(request, &mut bytes)).unwrap().unwrap();
         bytes.truncate(received.bytes);
@@ -50,7 +50,7 @@ impl Bench {
     }
 
     fn put(&self, name: &str, bytes: &[u8]) {
-        let field = field(name);
+        let field: [u8; OBJECT_NAME_BYTES] = abi::name::field(name);
         let request =
             Request { kind: RequestKind::WriteObject, target: 0, argument: 0, send: [&field, bytes] };
         self.fake.time.run(self.fake.request(request, &mut [])).unwrap().unwrap();

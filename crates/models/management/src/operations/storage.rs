@@ -89,11 +89,7 @@ pub(super) async fn make_datastore<P: Port>(call: &Call<'_, P>) -> Result<Outcom
     }
     let mut serials = Vec::new();
     for _ in 0..if whole { 2 } else { 1 } {
-        let mut field = [0; NAME_BYTES];
-        for (to, from) in field.iter_mut().zip(new.disk.bytes()) {
-            *to = from;
-        }
-        serials.extend_from_slice(&field);
+        serials.extend_from_slice(&abi::name::field::<NAME_BYTES>(&new.disk));
     }
     let job = Job::MakeDatastore(serials, whole);
     let task = call.management.begin(call.caller()?, "datastore.make", &new.disk, job).await?;
