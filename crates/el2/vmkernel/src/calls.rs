@@ -108,7 +108,7 @@ fn carry_out(vm: &Vm, world: &World, call: Call, vcpu: &Loaded) -> Values {
         Call::Time => Ok([host.unix_seconds(), host.nanoseconds(), 0]),
         Call::ListVms => list(world, &buffer, first),
         Call::InspectVm => inspect(world, &buffer, VmHandle::from_raw(first)),
-        Call::ReadConsole => read_console(world, &buffer, VmHandle::from_raw(first), second, third),
+        Call::ReadConsole => read_console(world, &buffer, first, second, third),
         Call::WriteConsole => write_console(world, &buffer, VmHandle::from_raw(first), second),
         Call::InspectHost => {
             vm.signals.look_all();
@@ -118,6 +118,11 @@ fn carry_out(vm: &Vm, world: &World, call: Call, vcpu: &Loaded) -> Values {
             let crash = host.supervisor.last_crash().ok_or(Status::NotFound)?;
             buffer.write(&crash.to_bytes())
         }
+        Call::GetVmStatistics
+        | Call::GetHostUse
+        | Call::ReadPresence
+        | Call::AcknowledgePresence
+        | Call::SetTime => Err(Status::NotSupported),
     }
 }
 
@@ -175,9 +180,16 @@ fn inspect(world: &World, buffer: &Buffer<'_>, handle: VmHandle) -> Values {
     buffer.write(&record.to_bytes())
 }
 
-fn read_console(world: &World, buffer: &Buffer<'_>, handle: VmHandle, which: u64, from: u64) -> Values {
+fn read_console(world: &World, buffer: &Buffer<'_>, handle: u64, which: u64, from: u64) -> Values {
     let which = usize::try_from(which).map_err(|_| Status::Invalid)?;
-    let stream = world.host.inventory.read(handle, |known| known.streams.get(which).cloned())?;
+    let stream = match (handle, which) {
+        (0, 0) => world.host.console.host_log(),
+        (0, _) => None,
+        _ => {
+            let handle = VmHandle::from_raw(handle);
+            world.host.inventory.read(handle, |known| known.streams.get(which).cloned())?
+        }
+    };
     let stream = stream.ok_or(Status::Invalid)?;
     let mut bytes = [0; 1024];
     let wanted = bytes.get_mut(..buffer.bytes).ok_or(Status::Invalid)?;

@@ -191,6 +191,11 @@ impl Console {
         [name, &format!("{name}/hvc0")].map(|name| self.add_stream(name))
     }
 
+    /// The host log.
+    pub fn host_log(&self) -> Option<Arc<Stream>> {
+        self.streams.read().first().cloned()
+    }
+
     /// Writes a line to the host log, after the time since boot.
     pub fn log(&self, text: fmt::Arguments<'_>) {
         let ticks = el2::regs::counter().saturating_sub(self.started_at);

@@ -156,6 +156,21 @@ fn carry_out(host: &'static Host, tray: &Tray, asked: Asked) {
     if crate::home::errands::takes(asked.kind) {
         return HomeShared::hand(host, asked);
     }
+    use RequestKind as Kind;
+    if matches!(
+        asked.kind,
+        Kind::Pause
+            | Kind::Resume
+            | Kind::ResetFirmwareVariables
+            | Kind::ListDisks
+            | Kind::MakeDatastore
+            | Kind::RestartHost
+            | Kind::TurnHostOff
+            | Kind::ListPorts
+            | Kind::ListAddresses
+    ) {
+        return tray.answer(asked.token, Status::NotSupported);
+    }
     match begin(host, &asked) {
         Ok(None) => tray.answer(asked.token, Status::Ok),
         Ok(Some((starts, failures))) => tray.waiting.lock().push(Begun { asked, starts, failures }),

@@ -9,6 +9,11 @@ pub const BASE: u32 = 0xC600_0000;
 /// No call takes more instructions at EL2, buffers and everything.
 pub const INSTRUCTIONS_MAX: u32 = 5_000;
 
+/// What `ReadPresence` tells: a key of the console's menu.
+pub const PRESENCE_KEY: u64 = 1;
+/// What `ReadPresence` tells: `reset-admin = true` in the boot archive's host.toml.
+pub const PRESENCE_DOCUMENT: u64 = 2;
+
 macro_rules! calls {
     ($($(#[$doc:meta])* $name:ident = $number:literal, buffer $buffer:literal;)*) => {
         /// A call, by its function id.
@@ -60,7 +65,7 @@ calls! {
     InspectVm = 7, buffer 160;
     /// Buffer: filled from the ring of a console. x3: handle, x4: 0 for the UART, 1 for virtio-console, x5: position of
     /// the first byte wanted. → x1: position of the first byte given (later than wanted where the ring forgot some),
-    /// x2: bytes given, x3: position after the last byte that there is.
+    /// x2: bytes given, x3: position after the last byte that there is. Handle 0, console 0: the host log.
     ReadConsole = 8, buffer 1024;
     /// Buffer: bytes typed into a console. x3, x4 as for `ReadConsole`. → x1: bytes taken.
     WriteConsole = 9, buffer 16;
@@ -68,4 +73,18 @@ calls! {
     InspectHost = 10, buffer 64;
     /// Buffer: the [`crate::record::CrashRecord`] of the last generation that ended; `NotFound` where none did.
     ReadCrash = 11, buffer 600;
+    /// Where a VM's time goes. Buffer: a [`crate::record::VmStatistics`], as of the last look; asking has the vmkernel
+    /// look anew. x3: handle. `Conflict`: it is off.
+    GetVmStatistics = 12, buffer 192;
+    /// Buffer: a [`crate::record::HostUse`].
+    GetHostUse = 13, buffer 64;
+    /// Whether somebody showed that he is at the machine, and wants to have a new administrator's password.
+    /// → x1: number of the notice, 0: there is none that was not acknowledged; x2: [`PRESENCE_KEY`] or
+    /// [`PRESENCE_DOCUMENT`], x3: nanoseconds since the host started.
+    ReadPresence = 14, buffer 0;
+    /// The notice has been acted on. x3: its number. `NotFound`: it is not, or no longer, the present one.
+    AcknowledgePresence = 15, buffer 0;
+    /// It was `x3` nanoseconds after 1970 when the host had run for `x4` nanoseconds: from now on `Time` is known to be
+    /// right. The vmkernel keeps the time in the datastore. `Invalid`: before the build, or before a time that was kept.
+    SetTime = 16, buffer 0;
 }

@@ -16,6 +16,8 @@ pub const OFF: u32 = 0;
 pub const RUNNING: u32 = 1;
 /// [`VmRecord::power`]: it is about to stop, or to start anew.
 pub const STOPPING: u32 = 2;
+/// [`VmRecord::power`]: it runs, but its vCPUs do not get a PE until it is resumed.
+pub const PAUSED: u32 = 3;
 
 wire! {
     /// A VM.
@@ -24,7 +26,7 @@ wire! {
         0 handle: u64,
         /// Its name, without its end in zeros.
         8 name: [u8; 32],
-        /// [`OFF`], [`RUNNING`] or [`STOPPING`].
+        /// [`OFF`], [`RUNNING`], [`STOPPING`] or [`PAUSED`].
         40 power: u32,
         /// vCPUs.
         44 vcpus: u32,
@@ -40,6 +42,41 @@ wire! {
         128 console_end: [u64; 2],
         /// Zero.
         144 reserved: [u64; 2],
+    }
+}
+
+wire! {
+    /// Where a VM's time goes, since it was powered on. Times are nanoseconds, summed over its vCPUs.
+    VmStatistics, 192 bytes {
+        /// When this was asked for, in nanoseconds since the host started.
+        0 at: u64,
+        /// When it was powered on.
+        8 started_at: u64,
+        /// Exits by reason, as in [`VmRecord::exits`].
+        16 exits: [u64; 7],
+        /// The time that the host took for them, by the same reasons. One exit in some is measured and stands for the
+        /// others, so that the rare and the short ones are known only roughly.
+        72 exit_time: [u64; 7],
+        /// They had a PE; `exit_time` is a part of it.
+        128 run_time: u64,
+        /// They wanted a PE, and another vCPU had it.
+        136 ready_time: u64,
+        /// Zero.
+        144 reserved: [u64; 6],
+    }
+}
+
+wire! {
+    /// How busy the host is. Times are nanoseconds since it started.
+    HostUse, 64 bytes {
+        /// When this was asked for.
+        0 at: u64,
+        /// All PEs slept so long, summed.
+        8 idle_time: u64,
+        /// PEs that run.
+        16 pes: u64,
+        /// Zero.
+        24 reserved: [u64; 5],
     }
 }
 
@@ -208,6 +245,82 @@ wire! {
         88 is_current: u32,
         /// Zero.
         92 reserved: u32,
+    }
+}
+
+/// [`PortRecord::kind`]: a network card of the host.
+pub const UPLINK: u32 = 0;
+/// [`PortRecord::kind`]: a card of a VM.
+pub const VM_CARD: u32 = 1;
+/// [`PortRecord::kind`]: the card of the world that manages the host.
+pub const WORLD_CARD: u32 = 2;
+/// [`PortRecord::policy`]: it gets the frames of others, too.
+pub const PROMISCUOUS: u32 = 1;
+/// [`PortRecord::policy`]: frames come to it by other addresses than its own.
+pub const MAC_CHANGES: u32 = 2;
+/// [`PortRecord::policy`]: it may send from other addresses than its own.
+pub const FORGED_TRANSMITS: u32 = 4;
+
+wire! {
+    /// A port of the switch.
+    PortRecord, 144 bytes {
+        /// Its number.
+        0 port: u32,
+        /// [`UPLINK`], [`VM_CARD`] or [`WORLD_CARD`].
+        4 kind: u32,
+        /// The VM's handle, or 0.
+        8 vm: u64,
+        /// Which of the VM's cards.
+        16 card: u32,
+        /// Its VLAN, 1–4094; 0: untagged.
+        20 vlan: u32,
+        /// [`PROMISCUOUS`], [`MAC_CHANGES`], [`FORGED_TRANSMITS`].
+        24 policy: u32,
+        /// 1: the link is up.
+        28 link: u32,
+        /// The card's MAC address, and two zeros.
+        32 mac: [u8; 8],
+        /// Its port group's name, without its end in zeros; an uplink has none.
+        40 group: [u8; NAME_BYTES],
+        /// Frames that came in by it.
+        72 frames_in: u64,
+        /// Their bytes.
+        80 bytes_in: u64,
+        /// Frames that went out by it.
+        88 frames_out: u64,
+        /// Their bytes.
+        96 bytes_out: u64,
+        /// Frames to it that found no buffer.
+        104 undelivered: u64,
+        /// Frames that it might not send: a false address, a tag, addresses that no switch passes on.
+        112 refused: u64,
+        /// Zero.
+        120 reserved: [u64; 3],
+    }
+}
+
+/// [`AddressRecord::family`]: an address of IPv4, in the first 4 bytes.
+pub const IPV4: u32 = 4;
+/// [`AddressRecord::family`]: an address of IPv6.
+pub const IPV6: u32 = 6;
+
+wire! {
+    /// An address that a card was seen to use.
+    AddressRecord, 64 bytes {
+        /// The VM's handle, 0: the world that manages the host.
+        0 vm: u64,
+        /// Which of its cards.
+        8 card: u32,
+        /// [`IPV4`] or [`IPV6`].
+        12 family: u32,
+        /// The address; the rest is zero.
+        16 address: [u8; 16],
+        /// The card's MAC address, and two zeros.
+        32 mac: [u8; 8],
+        /// When it was first seen, in nanoseconds since the host started.
+        40 since: u64,
+        /// Zero.
+        48 reserved: [u64; 2],
     }
 }
 

@@ -109,12 +109,14 @@ requests! {
     DeleteVmSnapshot = 21, send 0, receive 0;
     /// Receives: [`crate::record::SnapshotRecord`]s of a VM. `argument`: how many to leave out. → how many there are.
     ListVmSnapshots = 22, send 0, receive PAYLOAD_MAX;
+    /// Makes the firmware variables of a VM that does not run as new ones are. `NotFound`: it has none.
+    ResetFirmwareVariables = 23, send 0, receive 0;
 
     /// Receives: [`crate::record::DiskRecord`]s of the host's disks. → how many there are.
     ListDisks = 32, send 0, receive 4096;
     /// Makes a datastore. Sends: a disk's serial number of [`NAME_BYTES`] bytes. `argument`: 0 takes free space of its GPT,
     /// or the whole of a blank disk; 1 takes the whole disk and loses what is on it, which has to be sent as well: the
-    /// serial number once more.
+    /// serial number once more. Receives where it is refused: why, as text.
     MakeDatastore = 33, send 2 * NAME, receive 512;
     /// Receives: a [`crate::record::DatastoreRecord`].
     InspectDatastore = 34, send 0, receive 128;
@@ -166,6 +168,13 @@ requests! {
     RestartHost = 96, send 0, receive 0;
     /// Ends all VMs and turns the host off. `argument`: as for `RestartHost`.
     TurnHostOff = 97, send 0, receive 0;
+
+    /// Receives: [`crate::record::PortRecord`]s of the switch's ports. `argument`: how many to leave out. → how many there
+    /// are.
+    ListPorts = 112, send 0, receive PAYLOAD_MAX;
+    /// Receives: [`crate::record::AddressRecord`]s, addresses that the switch saw cards use. `argument`: how many to leave
+    /// out. → how many there are.
+    ListAddresses = 113, send 0, receive PAYLOAD_MAX;
 }
 
 wire! {

@@ -5,8 +5,8 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use abi::record::{
-    AuditRecord, CrashRecord, DatastoreRecord, DiskRecord, HostRecord, ObjectRecord, SnapshotRecord,
-    VmRecord, VolumeRecord,
+    AddressRecord, AuditRecord, CrashRecord, DatastoreRecord, DiskRecord, HostRecord, HostUse, ObjectRecord,
+    PortRecord, SnapshotRecord, VmRecord, VmStatistics, VolumeRecord,
 };
 use abi::{Answer, Call, ExitReason, Request, RequestKind, Status, VmHandle};
 use std::fmt::Write;
@@ -32,6 +32,8 @@ fn table() -> String {
     }
     let structs = [
         ("VmRecord", VmRecord::BYTES, VmRecord::LAYOUT),
+        ("VmStatistics", VmStatistics::BYTES, VmStatistics::LAYOUT),
+        ("HostUse", HostUse::BYTES, HostUse::LAYOUT),
         ("HostRecord", HostRecord::BYTES, HostRecord::LAYOUT),
         ("CrashRecord", CrashRecord::BYTES, CrashRecord::LAYOUT),
         ("DiskRecord", DiskRecord::BYTES, DiskRecord::LAYOUT),
@@ -39,6 +41,8 @@ fn table() -> String {
         ("ObjectRecord", ObjectRecord::BYTES, ObjectRecord::LAYOUT),
         ("VolumeRecord", VolumeRecord::BYTES, VolumeRecord::LAYOUT),
         ("SnapshotRecord", SnapshotRecord::BYTES, SnapshotRecord::LAYOUT),
+        ("PortRecord", PortRecord::BYTES, PortRecord::LAYOUT),
+        ("AddressRecord", AddressRecord::BYTES, AddressRecord::LAYOUT),
         ("AuditRecord", AuditRecord::BYTES, AuditRecord::LAYOUT),
         ("Request", Request::BYTES, Request::LAYOUT),
         ("Answer", Answer::BYTES, Answer::LAYOUT),
@@ -102,6 +106,8 @@ fn structs_survive_the_way() {
     assert_eq!(Request::from_bytes(&request.to_bytes()), request);
     // A struct fills its call's buffer, never more.
     assert_eq!(Call::InspectVm.buffer_max(), VmRecord::BYTES as u64);
+    assert_eq!(Call::GetVmStatistics.buffer_max(), VmStatistics::BYTES as u64);
+    assert_eq!(Call::GetHostUse.buffer_max(), HostUse::BYTES as u64);
     assert_eq!(Call::InspectHost.buffer_max(), HostRecord::BYTES as u64);
     assert_eq!(Call::ReadCrash.buffer_max(), CrashRecord::BYTES as u64);
 }
