@@ -1,0 +1,19 @@
+// The build of the web UI. Everything that a browser loads comes from `dist`, by names that change with the contents.
+import { defineConfig } from "vite";
+
+// hostd on this machine, for `npm run dev`: `./bramble hostd` says its port.
+const host = process.env.BRAMBLE_HOSTD ?? "http://127.0.0.1:8480";
+
+export default defineConfig({
+  esbuild: { jsx: "automatic", jsxImportSource: "preact", legalComments: "none" },
+  build: {
+    target: "es2022",
+    outDir: "dist",
+    // Small files stand alone: the content security policy has no `data:`.
+    assetsInlineLimit: 0,
+    modulePreload: { polyfill: false },
+    reportCompressedSize: true,
+  },
+  server: { proxy: { "/api": { target: host, ws: true }, "/metrics": host } },
+  preview: { proxy: { "/api": { target: host, ws: true }, "/metrics": host } },
+});
