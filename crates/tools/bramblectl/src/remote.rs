@@ -3,26 +3,38 @@
 //! | what | module |
 //! |---|---|
 //! | which hosts, which CA, which token | [`contexts`] |
-//! | requests and answers | [`client`] over [`connection`] |
-//! | logins | [`login`] |
-//! | commands | [`vms`], [`console`], [`storage`], [`audit`] |
+//! | requests and answers | [`client`] over [`connection`], [`websocket`] |
+//! | logins, users, tokens | [`login`], [`people`] |
+//! | VMs | [`vms`], [`configure`], [`console`] |
+//! | storage | [`storage`], [`transfer`] |
+//! | the host | [`host`], [`audit`], [`bundle`] |
 
 mod audit;
+mod bundle;
 mod client;
+mod configure;
 mod connection;
 mod console;
 mod contexts;
+mod host;
 mod login;
+mod people;
 mod storage;
-mod terminal;
+mod transfer;
 mod vms;
+mod websocket;
 
 pub use audit::AuditCommand;
+pub use bundle::write as support_bundle;
 pub use contexts::ContextCommand;
-pub use login::LoginOptions;
+pub use host::{ApiOptions, EventsOptions, HostCommand, TaskCommand};
+pub use login::{LoginOptions, log_in};
+pub use people::{PasswordOptions, TokenCommand, UserCommand, change_password, log_out, who_am_i};
 pub use storage::StorageCommand;
+pub use transfer::ImportOptions;
 pub use vms::VmCommand;
 
+use crate::system::terminal;
 use anyhow::Result;
 use client::Client;
 use contexts::Contexts;
@@ -82,7 +94,19 @@ fn text(value: &Value) -> String {
     }
 }
 
-/// Runs `bramblectl login`.
-pub fn log_in(show: &Show, options: &LoginOptions) -> Result<()> {
-    login::log_in(show, options)
+/// A name as a path or a query takes it (RFC 3986, 2.1).
+fn escaped(name: &str) -> String {
+    let is_plain =
+        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b':');
+    let escape =
+        |byte: u8| if is_plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+    name.bytes().map(escape).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn names_stay_within_their_segment() {
+        assert_eq!(super::escaped("image:a b/c?d%e"), "image:a%20b%2Fc%3Fd%25e");
+    }
 }

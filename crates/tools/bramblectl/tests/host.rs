@@ -48,8 +48,13 @@ impl Desk {
     }
 
     fn run(&self, arguments: &[&str], input: &str) -> Output {
+        self.run_as(&self.path("contexts.json"), arguments, input)
+    }
+
+    /// With other contexts: as another user of this machine.
+    fn run_as(&self, contexts: &str, arguments: &[&str], input: &str) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_bramblectl"));
-        command.args(arguments).env("BRAMBLECTL_CONTEXTS", self.folder.join("contexts.json"));
+        command.args(arguments).env("BRAMBLECTL_CONTEXTS", contexts);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = command.spawn().unwrap();
         // One that asks nothing does not read it.
@@ -197,4 +202,137 @@ fn under_tls_a_host_is_who_its_console_says() {
     let moved = std::fs::read_to_string(&contexts).unwrap().replace(&desk.url, &other.url);
     std::fs::write(&contexts, moved).unwrap();
     assert!(!desk.run(&["vm", "list"], "").status.success());
+}
+
+#[test]
+fn users_and_tokens_may_what_they_may() {
+    let desk = Desk::logged_in("people");
+    let first = "a first password";
+    desk.good(&["user", "create", "vera", "--role", "viewer"], &format!("{first}\n{first}\n"));
+    assert!(
+        desk.refused(&["user", "create", "vera", "--role", "viewer"], "one\ntwo\n").contains("two passwords")
+    );
+    assert!(desk.good(&["user", "list"], "").contains("vera   viewer"));
+    assert!(desk.good(&["user", "show", "vera"], "").contains("viewer"));
+    assert!(desk.refused(&["user", "change", "vera"], "").contains("--role"));
+    // Another program, as her.
+    let own = desk.path("vera.json");
+    let hers = |arguments: &[&str], input: &str| desk.run_as(&own, arguments, input);
+    assert!(hers(&["context", "add", "here", &desk.url], "").status.success());
+    let lines = format!("{first}\nmy own password\nmy own password\n");
+    assert!(hers(&["login", "--user", "vera"], &lines).status.success());
+    assert!(String::from_utf8_lossy(&hers(&["whoami"], "").stdout).contains("viewer"));
+    let refused = hers(&["vm", "start", "lab"], "");
+    assert!(!refused.status.success() && String::from_utf8_lossy(&refused.stderr).contains("operator"));
+    assert!(desk.good(&["audit", "list"], "").contains("\"who\":\"vera\""));
+    // What she has got is gone with a logout, and with a new password her next login.
+    let tokens = desk.good(&["token", "list"], "");
+    assert!(tokens.lines().any(|line| line.contains("vera")), "{tokens}");
+    assert!(hers(&["logout"], "").status.success());
+    assert!(!desk.good(&["token", "list"], "").lines().any(|line| line.contains("vera")));
+    let lines = "another password\nanother password\n";
+    desk.good(&["user", "change", "vera", "--role", "operator", "--reset-password"], lines);
+    assert!(!hers(&["login", "--user", "vera"], "my own password\n").status.success());
+    desk.good(&["user", "delete", "vera"], "");
+    let secret = desk.good(&["token", "create", "backup", "--role", "viewer", "--days", "7"], "");
+    assert!(secret.starts_with("bramble_"));
+    desk.good(
+        &["password"],
+        &format!("{PASSWORD}\nsix words are more than four\nsix words are more than four\n"),
+    );
+    assert!(desk.refused(&["login"], &format!("{PASSWORD}\n")).contains("wrong"));
+}
+
+#[test]
+fn vms_are_made_of_options_changed_and_printed() {
+    let desk = Desk::logged_in("made");
+    desk.good(&["storage", "make", "FAKE0001"], "");
+    desk.good(&["storage", "create", "root", "64M"], "");
+    assert!(desk.refused(&["vm", "create", "tiny"], "").contains("--vcpus"));
+    let made =
+        ["vm", "create", "tiny", "--vcpus", "1", "--memory", "64MiB", "--firmware", "f", "--volume", "root"];
+    desk.good(&made, "");
+    desk.good(&["vm", "edit", "tiny", "--vcpus", "2", "--autostart", "false"], "");
+    let text = desk.good(&["vm", "configuration", "tiny"], "");
+    assert!(
+        text.contains("vcpus = 2") && text.contains("autostart = false") && text.contains("\"root\""),
+        "{text}"
+    );
+    // What it prints it takes.
+    std::fs::write(desk.path("tiny.toml"), text.replace("64MiB", "128MiB")).unwrap();
+    desk.good(&["vm", "edit", "tiny", &desk.path("tiny.toml")], "");
+    assert!(desk.good(&["vm", "configuration", "tiny"], "").contains("128MiB"));
+    assert!(desk.refused(&["vm", "edit", "tiny", "--memory", "much"], "").contains("memory"));
+    desk.good(&["vm", "snapshot", "tiny", "before"], "");
+    assert!(desk.refused(&["vm", "revert", "tiny", "after"], "").contains("vm snapshots tiny"));
+    desk.good(&["vm", "revert", "tiny", "before"], "");
+    desk.good(&["vm", "delete-snapshot", "tiny", "before"], "");
+    desk.good(&["vm", "delete", "tiny"], "");
+    desk.good(&["storage", "resize", "root", "128M"], "");
+    desk.good(&["storage", "clone", "root", "copy"], "");
+    assert!(desk.good(&["storage", "volume", "copy"], "").contains("134217728"));
+    desk.good(&["storage", "delete", "copy"], "");
+    assert!(desk.refused(&["storage", "delete", "copy"], "").contains("storage volumes"));
+}
+
+#[test]
+fn images_of_all_formats_are_imported_and_objects_come_back_whole() {
+    let desk = Desk::logged_in("import");
+    desk.good(&["storage", "make", "FAKE0001"], "");
+    let content: Vec<u8> = (0..3 << 20_u32).map(|number| (number % 251) as u8).collect();
+    std::fs::write(desk.path("disk.img"), &content).unwrap();
+    for (format, name) in [("qcow2", "disk.qcow2"), ("vmdk", "disk.vmdk")] {
+        let mut convert = Command::new("qemu-img");
+        convert.args(["convert", "-f", "raw", "-O", format, &desk.path("disk.img"), &desk.path(name)]);
+        assert!(convert.status().unwrap().success());
+        desk.good(&["import", &desk.path(name), format], "");
+        assert!(desk.good(&["storage", "volume", format], "").contains("3145728"));
+    }
+    desk.good(&["import", &desk.path("disk.img"), "--keep"], "");
+    assert!(desk.good(&["storage", "objects", "--prefix", "image:"], "").ends_with("image:disk  3145728\n"));
+    // A download goes on where it was cut.
+    std::fs::write(desk.path("back.part"), &content[..1_000_000]).unwrap();
+    desk.good(&["storage", "download", "image:disk", &desk.path("back.img")], "");
+    assert!(std::fs::read(desk.path("back.img")).unwrap() == content);
+    assert!(
+        desk.refused(&["storage", "download", "image:none", &desk.path("none")], "")
+            .contains("storage objects")
+    );
+    desk.good(&["storage", "delete-object", "image:disk"], "");
+    assert!(desk.good(&["task", "list"], "").contains("done"));
+}
+
+#[test]
+fn the_host_is_shown_watched_and_bundled() {
+    let desk = Desk::logged_in("host");
+    assert!(desk.good(&["host", "show"], "").contains("uptime_seconds"));
+    assert!(desk.good(&["host", "metrics"], "").contains("bramble_vm_running{vm=\"lab\"} 0"));
+    assert!(desk.good(&["host", "description"], "").contains("\"openapi\""));
+    desk.good(&["vm", "start", "lab"], "");
+    let last = desk.good(&["events", "--after", "0", "--count", "1"], "");
+    let event: Value = serde_json::from_str(last.trim()).unwrap();
+    assert!(event["id"].is_u64() && event["kind"].is_string(), "{event}");
+    let answer: Value = serde_json::from_str(&desk.good(&["api", "get", "/api/v1/host"], "")).unwrap();
+    assert!(answer["version"].is_string());
+    std::fs::write(desk.path("power.json"), "{\"action\":\"on\"}").unwrap();
+    let post = ["api", "post", "/api/v1/vms/dns/power", "--body", &desk.path("power.json")];
+    assert!(desk.good(&post, "").contains("vm.power.on"));
+    let bundle = desk.path("bundle.tar");
+    desk.good(&["support-bundle", &bundle], "");
+    let text = String::from_utf8_lossy(&std::fs::read(&bundle).unwrap()).into_owned();
+    for part in ["host.json", "vms/lab.json", "vms/lab.uart.txt", "Welcome to lab", "missing.txt"] {
+        assert!(text.contains(part), "{part} is not in the bundle");
+    }
+    assert!(!text.contains("bramble_") || !text.contains("Bearer"));
+}
+
+#[test]
+fn shells_complete_it_and_man_shows_it() {
+    let desk = Desk::new("words");
+    assert!(desk.good(&["completions", "bash"], "").contains("support-bundle"));
+    let folder = desk.path("man");
+    desk.good(&["man", &folder], "");
+    let page = std::fs::read_to_string(format!("{folder}/bramblectl-vm-edit.1")).unwrap();
+    assert!(page.contains("waits for its next start"), "{page}");
+    assert!(std::path::Path::new(&format!("{folder}/bramblectl.1")).is_file());
 }

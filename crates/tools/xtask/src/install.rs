@@ -24,13 +24,15 @@ pub const FOR_UP: &[Need] =
 /// What `bench` needs beside that to measure the peers.
 pub const FOR_PEERS: &[Need] = &[("dtc", "device-tree-compiler")];
 
-/// What `test` needs beside that: the makers of the disks that firmware boots from, and a linker for fuzz targets.
+/// What `test` needs beside that: the makers of the disks that firmware boots from, a linker for fuzz targets, and a
+/// compiler of C for Windows.
 pub const FOR_TEST: &[Need] = &[
     ("grub-mkrescue", "grub-common"),
     ("xorriso", "xorriso"),
     ("mformat", "mtools"),
     ("sfdisk", "fdisk"),
     ("g++", "g++"),
+    ("x86_64-w64-mingw32-gcc", "gcc-mingw-w64-x86-64-win32"),
 ];
 
 /// Installs QEMU, what `up` needs, and `more`, where they are missing.

@@ -2,19 +2,25 @@
 
 use super::connection::{Address, Connection, Trust};
 use super::contexts::Context;
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, bail};
 use api::rest::ProblemDetails;
+use rustls::ClientConfig;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
+use std::sync::Arc;
 use std::time::Duration;
+
+/// How often, once a second, a host that does not answer is asked again where it is worth it.
+pub const TRIES: u32 = 60;
 
 /// A host to ask.
 pub struct Client {
     pub context: Context,
     address: Address,
+    config: Option<Arc<ClientConfig>>,
     /// Header lines of the session or token.
     pub lines: String,
 }
@@ -44,15 +50,20 @@ impl Client {
         let mut address = Address::parse(&context.url)?;
         address.server_name.clone_from(&context.server_name);
         let lines = context.token.as_ref().map(|token| format!("Authorization: Bearer {token}\r\n"));
-        Ok(Self { context, address, lines: lines.unwrap_or_default() })
+        let config = match address.is_tls {
+            true => Some(Trust::Pinned(context.ca.as_deref()).config()?),
+            false => None,
+        };
+        Ok(Self { context, address, config, lines: lines.unwrap_or_default() })
     }
 
     /// A list, all pages of it.
     pub fn list(&self, path: &str) -> Result<Vec<Value>> {
         let mut all = Vec::new();
         let mut skip = 0;
+        let join = if path.contains('?') { '&' } else { '?' };
         loop {
-            let mut page = self.get(&format!("{path}?skip={skip}&limit=1000"))?;
+            let mut page = self.get(&format!("{path}{join}skip={skip}&limit=1000"))?;
             let Value::Array(items) = page["items"].take() else { bail!("{path} is no list") };
             all.extend(items);
             match page["next"].as_u64() {
@@ -73,21 +84,57 @@ impl Client {
 
     /// One request on a connection of its own.
     pub fn send(&self, method: &str, path: &str, lines: &str, body: &[u8]) -> Result<Answer> {
-        let mut connection = self.connect()?;
-        let head = format!(
-            "{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n{}{lines}Content-Length: {}\r\n\r\n",
-            self.address.authority,
-            self.lines,
-            body.len()
-        );
-        connection.write_all(head.as_bytes())?;
+        self.send_from(method, path, lines, body.len() as u64, &mut { body })
+    }
+
+    /// The same, with a body that is read as it is sent.
+    pub fn send_from(
+        &self,
+        method: &str,
+        path: &str,
+        lines: &str,
+        bytes: u64,
+        body: &mut impl Read,
+    ) -> Result<Answer> {
+        let mut connection = self.begin(method, path, &format!("{lines}Content-Length: {bytes}\r\n"))?;
         // A host that refuses a long body answers and closes before it has read it.
-        let sent = connection.write_all(body).and_then(|()| connection.flush());
+        let sent = io::copy(body, &mut connection).and_then(|_| connection.flush());
         match (read_answer(&mut connection), sent) {
             (Ok(answer), _) => checked(answer),
             (Err(_), Err(error)) => Err(error).context("the host closed the connection"),
             (Err(error), Ok(())) => Err(error),
         }
+    }
+
+    /// Asks for bytes, which go to `into` as they come; the answer is without them.
+    pub fn fetch(&self, path: &str, lines: &str, into: &mut impl Write) -> Result<Answer> {
+        let mut connection = self.begin("GET", path, lines)?;
+        let (mut answer, rest) = read_head(&mut connection)?;
+        let bytes: u64 = answer.header("content-length").map_or(u64::MAX, |text| text.parse().unwrap_or(0));
+        if answer.status >= 400 {
+            answer.body = rest;
+            let _ = connection.take(bytes).read_to_end(&mut answer.body);
+            return checked(answer);
+        }
+        into.write_all(&rest)?;
+        let left = bytes.saturating_sub(rest.len() as u64);
+        let came = io::copy(&mut connection.take(left), into)?;
+        if answer.header("content-length").is_some() && came < left {
+            bail!("the host's answer was cut after {} of {bytes} bytes", rest.len() as u64 + came);
+        }
+        Ok(answer)
+    }
+
+    /// A connection on which a request was begun: its head is sent.
+    fn begin(&self, method: &str, path: &str, lines: &str) -> Result<Connection> {
+        let mut connection = self.connect()?;
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n{}{lines}\r\n",
+            self.address.authority, self.lines
+        );
+        connection.write_all(head.as_bytes())?;
+        connection.flush()?;
+        Ok(connection)
     }
 
     /// A connection that is a WebSocket from now on, and what came with the answer.
@@ -112,25 +159,41 @@ impl Client {
     }
 
     fn connect(&self) -> Result<Connection> {
-        Connection::open(&self.address, &Trust::Pinned(self.context.ca.as_deref()))
+        Connection::open(&self.address, self.config.clone())
     }
 
-    /// Waits for a task to end, and gives it.
+    /// Waits for a task to end, and gives it. hostd may be restarted meanwhile.
     pub fn ended(&self, answer: &Answer) -> Result<Value> {
         let path = answer.header("location").context("the host began no task")?;
+        let progress = indicatif::ProgressBar::new(100);
+        let mut failed = 0;
         loop {
-            let task = self.get(path)?;
-            match task["state"].as_str() {
-                Some("running") => std::thread::sleep(Duration::from_millis(200)),
-                Some("done") => return Ok(task),
-                Some("failed") => {
-                    let problem = serde_json::from_value(task["problem"].clone())?;
-                    return Err(error_of(&problem));
+            let task = match self.get(path) {
+                Ok(task) => task,
+                Err(error) if failed < TRIES && error.downcast_ref::<io::Error>().is_some() => {
+                    failed += 1;
+                    std::thread::sleep(Duration::from_secs(1));
+                    continue;
                 }
-                state => {
-                    bail!("the task was {}: see `bramblectl vm list` for what is", state.unwrap_or("lost"))
-                }
+                Err(error) => return Err(error),
+            };
+            failed = 0;
+            progress.set_position(task["progress"].as_u64().unwrap_or(0));
+            let state = task["state"].as_str().unwrap_or("lost");
+            if state == "running" {
+                std::thread::sleep(Duration::from_millis(200));
+                continue;
             }
+            progress.finish_and_clear();
+            return match state {
+                "done" => Ok(task),
+                "failed" => Err(error_of(&serde_json::from_value(task["problem"].clone())?)),
+                "cancelled" => bail!("the task was cancelled: begin it anew if it is still wanted"),
+                "interrupted" => {
+                    bail!("hostd ended while the task ran: look at what is there, then begin it anew")
+                }
+                state => bail!("the task is {state}: is the host newer than this program?"),
+            };
         }
     }
 }
@@ -138,7 +201,8 @@ impl Client {
 /// The CA of the host at an address, as PEM, if its SHA-256 is the one that the host's console shows.
 pub fn ca_of(url: &str, fingerprint: &str) -> Result<String> {
     let address = Address::parse(url)?;
-    let mut connection = Connection::open(&address, &Trust::Anyone)?;
+    let config = if address.is_tls { Some(Trust::Anyone.config()?) } else { None };
+    let mut connection = Connection::open(&address, config)?;
     let head =
         format!("GET /api/v1/ca.pem HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", address.authority);
     connection.write_all(head.as_bytes())?;
@@ -168,8 +232,31 @@ fn checked(answer: Answer) -> Result<Answer> {
 
 fn error_of(problem: &ProblemDetails) -> anyhow::Error {
     let field = problem.field.as_ref().map(|field| format!("{field}: ")).unwrap_or_default();
-    anyhow!("{field}{}; {}", problem.detail, problem.remedy)
+    let text = format!("{field}{}; {}", problem.detail, problem.remedy);
+    Refusal { status: problem.status, text }.into()
 }
+
+/// What the host said no to, and why.
+#[derive(Debug)]
+pub struct Refusal {
+    status: u16,
+    text: String,
+}
+
+impl Refusal {
+    /// Whether it may be otherwise in a moment: a cut, another connection that is still at it, a host that is busy.
+    pub fn may_pass(&self) -> bool {
+        matches!(self.status, 400 | 408 | 409 | 429 | 503)
+    }
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl std::error::Error for Refusal {}
 
 fn read_head(connection: &mut Connection) -> Result<(Answer, Vec<u8>)> {
     let mut bytes = Vec::new();

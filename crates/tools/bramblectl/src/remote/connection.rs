@@ -34,7 +34,7 @@ pub struct Address {
     pub server_name: Option<String>,
     host: String,
     port: u16,
-    is_tls: bool,
+    pub is_tls: bool,
 }
 
 impl Address {
@@ -61,26 +61,17 @@ impl Address {
     }
 }
 
-impl Connection {
-    /// Connects.
-    pub fn open(address: &Address, trust: &Trust<'_>) -> Result<Self> {
-        let at = (address.host.as_str(), address.port);
-        let socket = TcpStream::connect(at).with_context(|| {
-            format!("can't reach {}: is the host on, and this its address?", address.authority)
-        })?;
-        socket.set_nodelay(true)?;
-        socket.set_read_timeout(Some(Duration::from_secs(60)))?;
-        if !address.is_tls {
-            return Ok(Self::Plain(socket));
-        }
+impl Trust<'_> {
+    /// What connections have in common, the host's tickets among it: the next handshake with one is short.
+    pub fn config(&self) -> Result<Arc<ClientConfig>> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ClientConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(&[&rustls::version::TLS13])?;
-        let config = match trust {
-            Trust::Anyone => {
+        let config = match self {
+            Self::Anyone => {
                 config.dangerous().with_custom_certificate_verifier(Arc::new(Unverified(provider)))
             }
-            Trust::Pinned(ca) => {
+            Self::Pinned(ca) => {
                 let ca =
                     ca.context("no CA is pinned for this host: add it anew, with --fingerprint or --ca")?;
                 let mut roots = RootCertStore::empty();
@@ -90,9 +81,22 @@ impl Connection {
                 config.with_root_certificates(roots)
             }
         };
-        let config = config.with_no_client_auth();
+        Ok(Arc::new(config.with_no_client_auth()))
+    }
+}
+
+impl Connection {
+    /// Connects; without a configuration not under TLS.
+    pub fn open(address: &Address, config: Option<Arc<ClientConfig>>) -> Result<Self> {
+        let at = (address.host.as_str(), address.port);
+        let socket = TcpStream::connect(at).with_context(|| {
+            format!("can't reach {}: is the host on, and this its address?", address.authority)
+        })?;
+        socket.set_nodelay(true)?;
+        socket.set_read_timeout(Some(Duration::from_secs(60)))?;
+        let Some(config) = config else { return Ok(Self::Plain(socket)) };
         let name = ServerName::try_from(address.server_name.as_ref().unwrap_or(&address.host).clone())?;
-        let client = ClientConnection::new(Arc::new(config), name)?;
+        let client = ClientConnection::new(config, name)?;
         Ok(Self::Tls(Box::new(StreamOwned::new(client, socket))))
     }
 

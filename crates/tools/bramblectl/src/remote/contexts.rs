@@ -27,6 +27,15 @@ pub struct Context {
     /// Of the last login.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
+    /// What the host calls that token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_id: Option<String>,
+}
+
+/// A token, and what the host calls it.
+pub struct Secret {
+    pub token: String,
+    pub id: String,
 }
 
 /// Which hosts there are.
@@ -90,7 +99,7 @@ impl Contexts {
             std::fs::create_dir_all(folder).with_context(|| format!("can't make {}", folder.display()))?;
         }
         let bytes = serde_json::to_vec_pretty(self)?;
-        super::terminal::write_private(&path, &bytes)
+        crate::system::terminal::write_private(&path, &bytes)
             .with_context(|| format!("can't write {}", path.display()))
     }
 
@@ -106,9 +115,9 @@ impl Contexts {
     }
 
     /// Puts a host's token there.
-    pub fn put_token(&mut self, name: &str, token: Option<String>) {
+    pub fn put_token(&mut self, name: &str, secret: Option<Secret>) {
         if let Some(host) = self.hosts.iter_mut().find(|host| host.name == name) {
-            host.token = token;
+            (host.token, host.token_id) = secret.map(|secret| (secret.token, secret.id)).unzip();
         }
     }
 }
@@ -136,7 +145,7 @@ impl ContextCommand {
                     );
                 }
                 contexts.current = Some(name.clone());
-                contexts.hosts.push(Context { name, url, ca, server_name, token: None });
+                contexts.hosts.push(Context { name, url, ca, server_name, token: None, token_id: None });
                 contexts.write()?;
                 println!("now log in: bramblectl login");
                 Ok(())

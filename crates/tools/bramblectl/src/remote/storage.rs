@@ -2,17 +2,11 @@
 
 use super::Show;
 use super::client::Client;
-use anyhow::{Context as _, Result, bail};
+use super::transfer;
+use anyhow::{Context as _, Result, ensure};
 use clap::Subcommand;
-use serde_json::json;
-use sha2::{Digest, Sha256};
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-/// Bytes of one request of an upload.
-const PIECE: usize = 1 << 20;
+use serde_json::{Value, json};
+use std::path::PathBuf;
 
 /// Work on a host's storage.
 #[derive(Subcommand)]
@@ -31,16 +25,63 @@ pub enum StorageCommand {
     },
     /// List the volumes.
     Volumes,
+    /// Show a volume.
+    Volume { volume: String },
+    /// Make an empty volume.
+    Create {
+        name: String,
+        /// 512M, 4G, 1T.
+        #[arg(value_parser = size)]
+        size: u64,
+    },
+    /// Make a volume with another one's contents.
+    Clone { volume: String, name: String },
+    /// Change a volume's size.
+    Resize {
+        volume: String,
+        /// 512M, 4G, 1T.
+        #[arg(value_parser = size)]
+        size: u64,
+    },
+    /// Delete a volume that no VM names, and its snapshots.
+    Delete { volume: String },
     /// List images and other objects.
-    Objects,
+    Objects {
+        /// Only those whose names start so.
+        #[arg(long, default_value = "")]
+        prefix: String,
+    },
     /// Upload a file, which becomes an object; goes on where an upload of it was cut.
     Upload {
         file: PathBuf,
         /// image:NAME, iso:NAME or firmware:NAME.
         name: String,
     },
-    /// Make a volume of an object that is a raw image.
+    /// List uploads that are not whole.
+    Uploads,
+    /// Give an upload up.
+    DropUpload { upload: String },
+    /// Write an object to a file; goes on where a download to it was cut.
+    Download { object: String, file: PathBuf },
+    /// Delete an object.
+    DeleteObject { object: String },
+    /// Make a volume of an object that is a raw or qcow2 image.
     Import { object: String, volume: String },
+}
+
+/// A size in bytes, as people write it.
+pub fn size(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match text[digits.len()..].to_ascii_uppercase().trim_end_matches("IB") {
+        "" => 1,
+        "K" => 1 << 10,
+        "M" => 1 << 20,
+        "G" => 1 << 30,
+        "T" => 1_u64 << 40,
+        other => return Err(format!("there is no unit {other}: write 512M, 4G or 1T")),
+    };
+    let size = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(unit));
+    size.ok_or_else(|| String::from("this is no size: write 512M, 4G or 1T"))
 }
 
 impl StorageCommand {
@@ -60,8 +101,36 @@ impl StorageCommand {
             Self::Volumes => {
                 show.list(&client.list("/api/v1/volumes")?, &["id", "name", "bytes", "snapshots", "in_use"]);
             }
-            Self::Objects => show.list(&client.list("/api/v1/objects")?, &["name", "bytes"]),
-            Self::Upload { file, name } => show.one(&upload(&client, &file, &name)?),
+            Self::Volume { volume } => show.one(&client.get(&at(&client, &volume)?)?),
+            Self::Create { name, size } => {
+                let new = json!({ "name": name, "bytes": size });
+                show.one(&client.json("POST", "/api/v1/volumes", &new)?.json()?);
+            }
+            Self::Clone { volume, name } => {
+                let new = json!({ "name": name, "source": find(&client, &volume)?["id"] });
+                show.one(&client.json("POST", "/api/v1/volumes", &new)?.json()?);
+            }
+            Self::Resize { volume, size } => {
+                let at = at(&client, &volume)?;
+                show.one(&client.json("PATCH", &at, &json!({ "bytes": size }))?.json()?);
+            }
+            Self::Delete { volume } => drop(client.send("DELETE", &at(&client, &volume)?, "", &[])?),
+            Self::Objects { prefix } => {
+                let path = format!("/api/v1/objects?prefix={}", super::escaped(&prefix));
+                show.list(&client.list(&path)?, &["name", "bytes"]);
+            }
+            Self::Upload { file, name } => show.one(&transfer::upload(&client, &file, &name)?),
+            Self::Uploads => {
+                show.list(&client.list("/api/v1/uploads")?, &["id", "name", "offset", "bytes"]);
+            }
+            Self::DropUpload { upload } => {
+                drop(client.send("DELETE", &format!("/api/v1/uploads/{upload}"), "", &[])?);
+            }
+            Self::Download { object, file } => transfer::download(&client, &object, &file)?,
+            Self::DeleteObject { object } => {
+                let path = format!("/api/v1/objects/{}", super::escaped(&object));
+                drop(client.send("DELETE", &path, "", &[])?);
+            }
             Self::Import { object, volume } => {
                 let new = json!({ "object": object, "volume": volume });
                 let answer = client.json("POST", "/api/v1/imports", &new)?;
@@ -72,65 +141,33 @@ impl StorageCommand {
     }
 }
 
-fn upload(client: &Client, path: &Path, name: &str) -> Result<serde_json::Value> {
-    let mut file = File::open(path).with_context(|| format!("can't read {}", path.display()))?;
-    let mut digest = Sha256::new();
-    let bytes = std::io::copy(&mut file, &mut Hashing(&mut digest))?;
-    let sha256: String = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-    let begun = client.list("/api/v1/uploads")?;
-    let same = |upload: &&serde_json::Value| upload["name"] == name && upload["bytes"] == bytes;
-    let upload = match begun.iter().find(same) {
-        Some(upload) => upload.clone(),
-        None => {
-            let new = json!({ "name": name, "bytes": bytes, "sha256": sha256 });
-            client.json("POST", "/api/v1/uploads", &new)?.json()?
-        }
-    };
-    let at = format!("/api/v1/uploads/{}", upload["id"].as_str().context("the host gives no upload")?);
-    let mut offset = upload["offset"].as_u64().unwrap_or(0);
-    let progress = indicatif::ProgressBar::new(bytes);
-    let mut piece = vec![0; PIECE];
-    let mut failed = 0;
-    loop {
-        file.seek(SeekFrom::Start(offset))?;
-        let mut filled = 0;
-        while filled < PIECE {
-            match file.read(&mut piece[filled..])? {
-                0 => break,
-                read => filled += read,
-            }
-        }
-        match client.send("PATCH", &at, &format!("Upload-Offset: {offset}\r\n"), &piece[..filled]) {
-            Ok(answer) => {
-                let upload = answer.json()?;
-                offset = upload["offset"].as_u64().context("the host does not say how far it is")?;
-                failed = 0;
-                if upload["sha256"].is_string() {
-                    progress.finish_and_clear();
-                    return Ok(upload);
-                }
-            }
-            Err(error) if failed >= 10 => return Err(error),
-            Err(_) => {
-                failed += 1;
-                std::thread::sleep(Duration::from_millis(500));
-                let Ok(upload) = client.get(&at) else { bail!("the upload is gone: begin it anew") };
-                offset = upload["offset"].as_u64().unwrap_or(offset);
-            }
-        }
-        progress.set_position(offset);
-    }
+/// A volume by its name or id.
+fn find(client: &Client, volume: &str) -> Result<Value> {
+    let all = client.list("/api/v1/volumes")?;
+    let named = all.iter().find(|found| found["name"] == volume);
+    let found = named.or_else(|| all.iter().find(|found| found["id"].to_string() == volume));
+    found
+        .cloned()
+        .with_context(|| format!("there is no volume {volume}: `bramblectl storage volumes` lists them"))
 }
 
-struct Hashing<'d>(&'d mut Sha256);
+fn at(client: &Client, volume: &str) -> Result<String> {
+    let id = &find(client, volume)?["id"];
+    ensure!(id.is_u64(), "the host gives {volume} no id: is it newer than this program?");
+    Ok(format!("/api/v1/volumes/{id}"))
+}
 
-impl std::io::Write for Hashing<'_> {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.update(bytes);
-        Ok(bytes.len())
-    }
+#[cfg(test)]
+mod tests {
+    use super::size;
 
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
+    #[test]
+    fn sizes_are_read_as_people_write_them() {
+        assert_eq!(size("512"), Ok(512));
+        assert_eq!(size("512M"), Ok(512 << 20));
+        assert_eq!(size("4GiB"), Ok(4 << 30));
+        assert!(size("4X").is_err());
+        assert!(size("big").is_err());
+        assert!(size("18446744073709551615T").is_err());
     }
 }

@@ -1,8 +1,10 @@
 //! `bramblectl vm …`
 
-use super::{Show, console};
+use super::client::Client;
+use super::{Show, configure, console};
 use anyhow::{Context as _, Result};
 use clap::Subcommand;
+use configure::Settings;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
@@ -13,10 +15,22 @@ pub enum VmCommand {
     List,
     /// Show a VM and its configuration.
     Show { vm: String },
-    /// Make a VM.
+    /// Print a VM's configuration as a host.toml.
+    Configuration { vm: String },
+    /// Make a VM: of a file, or of what the options say.
     Create {
-        /// Its configuration: a host.toml with one [[vm]].
-        file: PathBuf,
+        /// A host.toml with one [[vm]], or the new VM's name.
+        vm: String,
+        #[command(flatten)]
+        settings: Settings,
+    },
+    /// Change a VM: to what a file says, or in what the options say. What a running one can't take on waits for its next start.
+    Edit {
+        vm: String,
+        /// A host.toml with one [[vm]]: all of the configuration.
+        file: Option<PathBuf>,
+        #[command(flatten)]
+        settings: Settings,
     },
     /// Delete a VM that does not run.
     Delete {
@@ -35,6 +49,10 @@ pub enum VmCommand {
     },
     /// Restart a VM at once: what it did not write is lost.
     Reset { vm: String },
+    /// Hold a VM's vCPUs.
+    Pause { vm: String },
+    /// Let a VM's vCPUs go on.
+    Resume { vm: String },
     /// Be at a VM's console; Ctrl-] ends it.
     Console {
         vm: String,
@@ -49,73 +67,92 @@ pub enum VmCommand {
     Snapshot { vm: String, name: String },
     /// List a VM's snapshots.
     Snapshots { vm: String },
-    /// Put a VM that does not run back to a snapshot, by its id.
-    Revert { vm: String, snapshot: u64 },
+    /// Put a VM that does not run back to a snapshot.
+    Revert {
+        vm: String,
+        /// Its name or id.
+        snapshot: String,
+    },
+    /// Delete a snapshot.
+    DeleteSnapshot {
+        vm: String,
+        /// Its name or id.
+        snapshot: String,
+    },
 }
 
 impl VmCommand {
     pub fn run(self, show: &Show) -> Result<()> {
         let client = show.client()?;
-        let at = |vm: &str| format!("/api/v1/vms/{vm}");
-        let power = |vm: &str, action: &str| -> Result<()> {
-            let answer = client.json("POST", &format!("{}/power", at(vm)), &json!({ "action": action }))?;
-            let task = client.ended(&answer)?;
-            if show.json {
-                println!("{task}");
-            }
-            Ok(())
-        };
         match self {
             Self::List => {
                 let vms = client.list("/api/v1/vms")?;
                 show.list(&vms, &["name", "power", "vcpus", "memory_bytes", "touched_bytes"]);
-                Ok(())
             }
-            Self::Show { vm } => {
-                show.one(&client.get(&at(&vm))?);
-                Ok(())
-            }
-            Self::Create { file } => {
-                let made = client.json("POST", "/api/v1/vms", &configuration(&file)?)?;
+            Self::Show { vm } => show.one(&client.get(&at(&vm))?),
+            Self::Configuration { vm } => configure::print(&client.get(&at(&vm))?)?,
+            Self::Create { vm, settings } => {
+                let made = client.json("POST", "/api/v1/vms", &configure::new(&vm, &settings)?)?;
                 show.one(&made.json()?);
-                Ok(())
+            }
+            Self::Edit { vm, file, settings } => {
+                let answer = client.send("GET", &at(&vm), "", &[])?;
+                let tag = answer.header("etag").context("the host does not say which version this is")?;
+                let wanted = configure::changed(&answer.json()?, file.as_deref(), &settings)?;
+                let lines = format!("If-Match: {tag}\r\nContent-Type: application/json\r\n");
+                let changed = client.send("PUT", &at(&vm), &lines, wanted.to_string().as_bytes())?;
+                show.one(&changed.json()?);
             }
             Self::Delete { vm, volumes } => {
-                client.send("DELETE", &format!("{}?volumes={volumes}", at(&vm)), "", &[]).map(|_| ())
+                drop(client.send("DELETE", &format!("{}?volumes={volumes}", at(&vm)), "", &[])?);
             }
-            Self::Start { vm } => power(&vm, "on"),
-            Self::Stop { vm, now } => power(&vm, if now { "off" } else { "shut-down" }),
-            Self::Reset { vm } => power(&vm, "reset"),
-            Self::Console { vm, console, log } => console::attend(&client, &vm, &console, log),
+            Self::Start { vm } => power(show, &client, &vm, "on")?,
+            Self::Stop { vm, now } => power(show, &client, &vm, if now { "off" } else { "shut-down" })?,
+            Self::Reset { vm } => power(show, &client, &vm, "reset")?,
+            Self::Pause { vm } => power(show, &client, &vm, "pause")?,
+            Self::Resume { vm } => power(show, &client, &vm, "resume")?,
+            Self::Console { vm, console, log } => console::attend(&client, &vm, &console, log)?,
             Self::Snapshot { vm, name } => {
                 let made =
                     client.json("POST", &format!("{}/snapshots", at(&vm)), &json!({ "name": name }))?;
                 show.one(&made.json()?);
-                Ok(())
             }
             Self::Snapshots { vm } => {
                 let snapshots = client.list(&format!("{}/snapshots", at(&vm)))?;
                 show.list(&snapshots, &["id", "name", "parent", "is_current"]);
-                Ok(())
             }
             Self::Revert { vm, snapshot } => {
-                let path = format!("{}/snapshots/{snapshot}/revert", at(&vm));
-                client.send("POST", &path, "", &[]).map(|_| ())
+                let path = format!("{}/revert", snapshot_at(&client, &vm, &snapshot)?);
+                drop(client.send("POST", &path, "", &[])?);
+            }
+            Self::DeleteSnapshot { vm, snapshot } => {
+                drop(client.send("DELETE", &snapshot_at(&client, &vm, &snapshot)?, "", &[])?);
             }
         }
+        Ok(())
     }
 }
 
-/// The one VM of a document, as JSON. Its rules are checked here, so that a mistake is told with its line.
-fn configuration(file: &PathBuf) -> Result<Value> {
-    let text = std::fs::read_to_string(file).with_context(|| format!("can't read {}", file.display()))?;
-    let parsed = api::HostDocument::parse(&text);
-    if let Some(problem) = parsed.problems.first() {
-        anyhow::bail!("{problem}");
+fn at(vm: &str) -> String {
+    format!("/api/v1/vms/{}", super::escaped(vm))
+}
+
+fn power(show: &Show, client: &Client, vm: &str, action: &str) -> Result<()> {
+    let answer = client.json("POST", &format!("{}/power", at(vm)), &json!({ "action": action }))?;
+    let task = client.ended(&answer)?;
+    if show.json {
+        println!("{task}");
     }
-    let mut vms = parsed.document.vms.into_iter();
-    match (vms.next(), vms.next()) {
-        (Some(vm), None) => Ok(serde_json::to_value(vm)?),
-        _ => anyhow::bail!("{} has to have exactly one [[vm]]", file.display()),
-    }
+    Ok(())
+}
+
+/// Where a snapshot is, by its name or id.
+fn snapshot_at(client: &Client, vm: &str, snapshot: &str) -> Result<String> {
+    let all = client.list(&format!("{}/snapshots", at(vm)))?;
+    let id = |found: &&Value| found["id"].to_string() == snapshot;
+    let found = all.iter().find(|found| found["name"] == snapshot).or_else(|| all.iter().find(id));
+    let found = found.with_context(|| {
+        format!("{vm} has no snapshot {snapshot}: `bramblectl vm snapshots {vm}` lists them")
+    })?;
+    Ok(format!("{}/snapshots/{}", at(vm), found["id"]))
 }

@@ -88,7 +88,25 @@ fn lint(run: &mut Run<'_>) -> Result<()> {
         cargo.args(["--package", package]);
     }
     run.work("clippy for bare metal", || quiet(cargo.args(lints)).map(|_| ()));
+    windows(run);
     Ok(())
+}
+
+/// Where bramblectl works on hosts, too (docs/adr/0060-bramblectl-beyond-unix.md).
+const WINDOWS: &str = "x86_64-pc-windows-gnu";
+
+/// Nothing of bramblectl but one module needs Unix.
+fn windows(run: &mut Run<'_>) {
+    if !has("rustup") {
+        return run
+            .tally
+            .skipped("bramblectl for Windows", "needs rustup, which alone has that target's library");
+    }
+    let mut cargo = run.cargo();
+    run.work("bramblectl for Windows", || {
+        quiet(&mut command("rustup", ["target", "add", WINDOWS]))?;
+        quiet(cargo.args(["check", "--quiet", "--package", "bramblectl", "--target", WINDOWS])).map(|_| ())
+    });
 }
 
 fn unit(run: &mut Run<'_>) -> Result<()> {

@@ -2,7 +2,7 @@
 //!
 //! Standard: linux/fuse.h, by the crate `fuser`, which speaks to /dev/fuse itself.
 
-use crate::session::Session;
+use super::session::Session;
 use anyhow::{Context, Result, ensure};
 use datastore::{Entry, Target};
 use fuser::{
@@ -111,8 +111,8 @@ impl Filesystem for Objects {
             return reply.data(&[]);
         }
         let (first, mut bytes) = (offset / 512 * 512, Vec::new());
-        for at in (first..end).step_by(crate::session::PIECE) {
-            let n = (end - at).min(crate::session::PIECE as u64).next_multiple_of(512);
+        for at in (first..end).step_by(super::session::PIECE) {
+            let n = (end - at).min(super::session::PIECE as u64).next_multiple_of(512);
             if self.session.read(target, at, n as usize, &mut bytes).is_err() {
                 return reply.error(EIO);
             }

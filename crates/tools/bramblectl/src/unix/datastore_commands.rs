@@ -1,10 +1,10 @@
 //! `bramblectl datastore …`
 
-use crate::convert;
-use crate::fuse;
-use crate::measure::{self, MeasureOptions};
-use crate::session::Session;
-use crate::{nbd, table};
+use super::convert;
+use super::fuse;
+use super::measure::{self, MeasureOptions};
+use super::session::Session;
+use super::{nbd, table};
 use anyhow::{Context, Result, ensure};
 use clap::Subcommand;
 use datastore::{BlockPort, Catalog, CheckOptions, Entry, Finding, Op, Target, check, format, run};

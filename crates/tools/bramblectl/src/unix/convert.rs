@@ -1,7 +1,7 @@
 //! Into and out of volumes: raw files, qcow2 and VMDK by `qemu-img`, streams between snapshots.
 
-use crate::nbd;
-use crate::session::{PIECE, Session};
+use super::nbd;
+use super::session::{PIECE, Session};
 use anyhow::{Context, Result, bail, ensure};
 use datastore::stream::{HEADER_BYTES, Header, MAX_BLOCKS, RECORD_BYTES, Record};
 use datastore::{BLOCK_BYTES, Change, Entry, Op, Target};

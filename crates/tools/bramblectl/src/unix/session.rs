@@ -1,6 +1,6 @@
 //! A mounted store whose owner waits: what the tool's commands are written in.
 
-use crate::device::FilePort;
+use super::device::FilePort;
 use anyhow::{Context, Result, anyhow, bail};
 use datastore::{Entry, Error, Event, Op, Options, Progress, Store, Target, mount, run};
 use std::path::Path;
@@ -24,7 +24,7 @@ impl Session {
 
     /// The same, with so many changes to a generation.
     pub fn open_with(path: &Path, write: bool, generation_weight: usize) -> Result<Self> {
-        let port = crate::table::open(path, write)?;
+        let port = super::table::open(path, write)?;
         let options = Options { io_pages: 2048, read_only: !write, generation_weight, ..Options::default() };
         let store = run(mount(port, options)).map_err(|(_, error)| anyhow!("{}: {error}", path.display()))?;
         let mut session = Self { store };

@@ -1,7 +1,7 @@
 //! Partition tables: finding the datastore on a card, and laying out a new card. A partition that is not ours is
 //! never opened for writing.
 
-use crate::device::FilePort;
+use super::device::FilePort;
 use anyhow::{Context, Result, bail, ensure};
 use datastore::PARTITION_TYPE;
 use gpt::disk::LogicalBlockSize;

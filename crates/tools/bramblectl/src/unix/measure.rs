@@ -1,7 +1,7 @@
 //! `bramblectl datastore measure`: how fast a store is on this device, and how much it writes below for what is
 //! written above. One workload a run, its figures as one line of JSON; `./bramble bench datastore` runs them all.
 
-use crate::session::Session;
+use super::session::Session;
 use anyhow::{Result, bail, ensure};
 use clap::{Args, ValueEnum};
 use datastore::{Error, Op, Stats, Target};
@@ -51,7 +51,7 @@ pub struct MeasureOptions {
     #[arg(long)]
     settled: bool,
     /// Changes gathered before a checkpoint.
-    #[arg(long, default_value_t = crate::session::GENERATION)]
+    #[arg(long, default_value_t = super::session::GENERATION)]
     generation: usize,
     /// Requests before the ones that count.
     #[arg(long, default_value_t = 0)]

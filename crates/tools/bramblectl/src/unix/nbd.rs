@@ -2,7 +2,7 @@
 //!
 //! Standard: the NBD protocol (NetworkBlockDevice/nbd, doc/proto.md), "Fixed newstyle negotiation" and "Transmission".
 
-use crate::session::{PIECE, Session};
+use super::session::{PIECE, Session};
 use anyhow::{Result, bail};
 use datastore::{Error, Op, Target};
 use std::io::{Read, Write};

@@ -1,0 +1,206 @@
+//! `bramblectl host …`, `task …`, `events` and `api`: the host itself, and what it does.
+
+use super::Show;
+use super::client::{Client, TRIES};
+use super::websocket::{next_frame, write_frame};
+use anyhow::{Context as _, Result, ensure};
+use clap::Subcommand;
+use serde_json::{Value, json};
+use std::io::{self, Read, Write};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Work on a host itself.
+#[derive(Subcommand)]
+pub enum HostCommand {
+    /// Show the host: version, memory, time, hostd.
+    Show,
+    /// Restart the host; its VMs are shut down first.
+    Restart {
+        /// Don't wait for the VMs: what they did not write is lost.
+        #[arg(long)]
+        now: bool,
+    },
+    /// Turn the host off; its VMs are shut down first.
+    Off {
+        /// Don't wait for the VMs: what they did not write is lost.
+        #[arg(long)]
+        now: bool,
+    },
+    /// Print the counters, as Prometheus reads them.
+    Metrics,
+    /// Print the host's CA, as PEM.
+    Ca,
+    /// Print what the API is before a login: its version.
+    Version,
+    /// Print the API's description (OpenAPI).
+    Description,
+}
+
+impl HostCommand {
+    pub fn run(self, show: &Show) -> Result<()> {
+        let client = show.client()?;
+        let power = |action: &str, now: bool| -> Result<()> {
+            let request = json!({ "action": action, "at_once": now });
+            show.one(&client.json("POST", "/api/v1/host/power", &request)?.json()?);
+            Ok(())
+        };
+        match self {
+            Self::Show => show.one(&client.get("/api/v1/host")?),
+            Self::Restart { now } => power("restart", now)?,
+            Self::Off { now } => power("turn-off", now)?,
+            Self::Metrics => print(&client, "/metrics")?,
+            Self::Ca => print(&client, "/api/v1/ca.pem")?,
+            Self::Version => show.one(&client.get("/api/v1")?),
+            Self::Description => print(&client, "/api/v1/openapi.json")?,
+        }
+        Ok(())
+    }
+}
+
+fn print(client: &Client, path: &str) -> Result<()> {
+    client.fetch(path, "", &mut io::stdout().lock()).map(|_| ())
+}
+
+/// Look after long work.
+#[derive(Subcommand)]
+pub enum TaskCommand {
+    /// List the tasks, the newest first.
+    List,
+    /// Show a task.
+    Show { task: String },
+    /// Ask a task to end.
+    Cancel { task: String },
+}
+
+impl TaskCommand {
+    pub fn run(self, show: &Show) -> Result<()> {
+        let client = show.client()?;
+        let at = |task: &str| format!("/api/v1/tasks/{}", super::escaped(task));
+        match self {
+            Self::List => {
+                let columns = ["id", "what", "target", "user", "state", "progress"];
+                show.list(&client.list("/api/v1/tasks")?, &columns);
+            }
+            Self::Show { task } => show.one(&client.get(&at(&task))?),
+            Self::Cancel { task } => {
+                show.one(&client.send("POST", &format!("{}/cancel", at(&task)), "", &[])?.json()?);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Print what happens on a host, an event a line, until interrupted.
+#[derive(clap::Args)]
+pub struct EventsOptions {
+    /// Go on after the event of this id.
+    #[arg(long, value_name = "ID")]
+    after: Option<u64>,
+    /// End after so many events.
+    #[arg(long, value_name = "N")]
+    count: Option<u64>,
+}
+
+impl EventsOptions {
+    pub fn run(self, show: &Show) -> Result<()> {
+        let client = show.client()?;
+        let mut events = Events { after: self.after, left: self.count.unwrap_or(u64::MAX) };
+        let mut failed = 0;
+        while events.left > 0 {
+            let before = events.after;
+            if let Err(error) = events.watch(&client)
+                && error.downcast_ref::<io::Error>().is_none()
+            {
+                return Err(error);
+            }
+            failed = if events.after == before { failed + 1 } else { 0 };
+            ensure!(failed < TRIES, "the host is gone: try again when it is back");
+            if events.left > 0 {
+                std::thread::sleep(Duration::from_secs(1));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Which event was the last, and how many more are wanted.
+struct Events {
+    after: Option<u64>,
+    left: u64,
+}
+
+impl Events {
+    /// Prints events until enough came or the connection is gone.
+    fn watch(&mut self, client: &Client) -> Result<()> {
+        let query = self.after.map(|id| format!("?after={id}")).unwrap_or_default();
+        let (mut connection, mut bytes) = client.websocket(&format!("/api/v1/events{query}"))?;
+        let mut piece = [0; 4096];
+        loop {
+            while let Some((opcode, payload)) = next_frame(&mut bytes) {
+                match opcode {
+                    1 => {
+                        let text = String::from_utf8_lossy(&payload);
+                        println!("{text}");
+                        let event: Value = serde_json::from_str(&text).unwrap_or_default();
+                        self.after = event["id"].as_u64().or(self.after);
+                        self.left -= 1;
+                        if self.left == 0 {
+                            return Ok(());
+                        }
+                    }
+                    8 => return Ok(()),
+                    9 => write_frame(&mut connection, 10, &payload)?,
+                    _ => {}
+                }
+            }
+            match connection.read(&mut piece) {
+                Ok(0) => return Ok(()),
+                Ok(read) => bytes.extend_from_slice(&piece[..read]),
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+/// Ask for a path of the API as it is: what this version has no command for.
+#[derive(clap::Args)]
+pub struct ApiOptions {
+    /// GET, POST, PUT, PATCH or DELETE.
+    method: String,
+    /// The path, such as /api/v1/host.
+    path: String,
+    /// A body of JSON: a file, or - for standard input.
+    #[arg(long, value_name = "FILE")]
+    body: Option<PathBuf>,
+    /// A header, such as "If-Match: TAG". May be repeated.
+    #[arg(long, value_name = "LINE")]
+    header: Vec<String>,
+}
+
+impl ApiOptions {
+    pub fn run(self, show: &Show) -> Result<()> {
+        let client = show.client()?;
+        ensure!(self.path.starts_with('/'), "{} is no path: it begins with /", self.path);
+        let mut body = Vec::new();
+        let mut lines = String::new();
+        if let Some(file) = &self.body {
+            if file.as_os_str() == "-" {
+                io::stdin().lock().read_to_end(&mut body)?;
+            } else {
+                body = std::fs::read(file).with_context(|| format!("can't read {}", file.display()))?;
+            }
+            let _: Value = serde_json::from_slice(&body).context("the body is no JSON")?;
+            lines.push_str("Content-Type: application/json\r\n");
+        }
+        for header in &self.header {
+            ensure!(!header.contains(['\r', '\n']), "a header has one line");
+            lines.push_str(&format!("{header}\r\n"));
+        }
+        let answer = client.send(&self.method.to_uppercase(), &self.path, &lines, &body)?;
+        io::stdout().lock().write_all(&answer.body)?;
+        Ok(())
+    }
+}
