@@ -1,0 +1,55 @@
+import { expect, test } from "vitest";
+import { type Wishes, bestFirmware, configuration, isName, nameFrom } from "./plan";
+
+const wishes: Wishes = {
+  source: "iso",
+  object: "iso:debian-13.iso",
+  name: "lab",
+  vcpus: 2,
+  memoryMiB: 1024,
+  diskGiB: 8,
+  bootBy: "firmware",
+  firmware: "edk2.fd",
+  kernel: "",
+  initrd: "",
+  commandLine: "",
+  hasCard: true,
+  autostart: false,
+};
+
+test("a name is made of the image's, is allowed, and is free", () => {
+  expect(nameFrom("image:Debian 13 (trixie).qcow2", () => false)).toBe("debian-13-trixie");
+  expect(nameFrom("image:a.img", (name) => name === "a" || name === "a-2")).toBe("a-3");
+  expect(nameFrom("image:日本.img", () => false)).toBe("vm");
+  for (const object of ["image:x".padEnd(90, "y"), "iso:--.iso", "image:A_B.raw"]) {
+    expect(isName(nameFrom(object, (name) => name.length === 28))).toBe(true);
+  }
+});
+
+test("an installer comes after the disk, and can't be written", () => {
+  expect(configuration(wishes)).toEqual({
+    name: "lab",
+    vcpus: 2,
+    memory: "1024MiB",
+    autostart: false,
+    boot: { firmware: "edk2.fd" },
+    disk: [
+      { volume: "lab", read_only: false },
+      { volume: "lab-installer", read_only: true },
+    ],
+    nic: [{}],
+  });
+});
+
+test("a kernel takes the place of firmware; what is empty is not said", () => {
+  const made = configuration({ ...wishes, source: "image", bootBy: "kernel", kernel: "vmlinuz", hasCard: false });
+  expect(made.boot).toEqual({ kernel: "vmlinuz" });
+  expect(made.nic).toEqual([]);
+  expect(made.disk.length).toBe(1);
+});
+
+test("UEFI firmware is preferred", () => {
+  expect(bestFirmware(["u-boot.bin", "QEMU_EFI.fd"])).toBe("QEMU_EFI.fd");
+  expect(bestFirmware(["u-boot.bin"])).toBe("u-boot.bin");
+  expect(bestFirmware([])).toBe("");
+});

@@ -1,0 +1,74 @@
+// What the wizard was told, and the VM and volumes that follow from it.
+
+import type { Schemas } from "../api/client";
+
+export type Source = "image" | "iso" | "nothing";
+export type BootBy = "firmware" | "kernel";
+
+export interface Wishes {
+  source: Source;
+  /** Name of the object, with its kind: `image:debian.raw`. */
+  object: string;
+  name: string;
+  vcpus: number;
+  memoryMiB: number;
+  diskGiB: number;
+  bootBy: BootBy;
+  firmware: string;
+  kernel: string;
+  initrd: string;
+  commandLine: string;
+  hasCard: boolean;
+  autostart: boolean;
+}
+
+/** An object's name without its kind. */
+export const bare = (object: string): string => object.slice(object.indexOf(":") + 1);
+
+/** A VM's name made of an image's: what is not allowed becomes `-`. */
+export function nameFrom(object: string, taken: (name: string) => boolean): string {
+  const stem = bare(object)
+    .replace(/\.(raw|img|iso|qcow2)$/i, "")
+    .toLowerCase()
+    .replace(/[^a-z0-9]+/g, "-")
+    .replace(/^-+|-+$/g, "")
+    .slice(0, 28);
+  const first = stem || "vm";
+  if (!taken(first)) return first;
+  for (let number = 2; ; number += 1) {
+    const next = `${first}-${number}`;
+    if (!taken(next)) return next;
+  }
+}
+
+export const isName = (name: string): boolean => /^[a-z0-9-]{1,32}$/.test(name) && name !== "hostd";
+
+/** The best of the firmwares that are there: one that boots what UEFI boots. */
+export const bestFirmware = (names: readonly string[]): string =>
+  names.find((name) => /edk2|qemu_efi|aavmf|uefi/i.test(name)) ?? names[0] ?? "";
+
+/** Names of the volumes: the VM's disk, and the installer's. */
+export const volumesOf = (wishes: Wishes): { disk: string; installer: string | null } => ({
+  disk: wishes.name,
+  installer: wishes.source === "iso" ? `${wishes.name}-installer` : null,
+});
+
+export function configuration(wishes: Wishes): Schemas["VmConfiguration"] {
+  const { disk, installer } = volumesOf(wishes);
+  const disks = [{ volume: disk, read_only: false }];
+  if (installer) disks.push({ volume: installer, read_only: true });
+  const { kernel, initrd, commandLine } = wishes;
+  const boot =
+    wishes.bootBy === "firmware"
+      ? { firmware: wishes.firmware }
+      : { kernel, ...(initrd ? { initrd } : {}), ...(commandLine ? { command_line: commandLine } : {}) };
+  return {
+    name: wishes.name,
+    vcpus: wishes.vcpus,
+    memory: `${wishes.memoryMiB}MiB`,
+    autostart: wishes.autostart,
+    boot,
+    disk: disks,
+    nic: wishes.hasCard ? [{}] : [],
+  };
+}

@@ -1,0 +1,224 @@
+// A VM's configuration, to be changed. What a running VM can't take on waits for its next start.
+
+import { useEffect, useId, useState } from "preact/hooks";
+import { Failed, type Schemas, all, get, put } from "../api/client";
+import { t } from "../i18n";
+import { parseSize } from "../i18n/format";
+import { guardLeaving } from "../state/router";
+import { may } from "../state/session";
+import { Icon } from "../ui/icons";
+import { Card } from "../ui/parts";
+import { ProblemNotice } from "../ui/problem";
+import { toast } from "../ui/toast";
+import type { Shown } from "./detail";
+
+type Configuration = Schemas["VmConfiguration"];
+type Disk = Configuration["disk"][number];
+const MIB = 2 ** 20;
+
+export function Settings(shown: Shown) {
+  const { vm, tag, reload } = shown;
+  const [wanted, setWanted] = useState<Configuration>(vm.configuration);
+  const [isBusy, setBusy] = useState(false);
+  const [error, setError] = useState<unknown>(null);
+  const hasChanged = JSON.stringify(wanted) !== JSON.stringify(vm.configuration);
+  const isFixed = vm.origin === "boot" || !may("administrator");
+  useEffect(() => setWanted(vm.configuration), [tag]);
+  useEffect(() => {
+    guardLeaving(hasChanged ? () => confirm(t("settings.leave")) : null);
+    return () => guardLeaving(null);
+  }, [hasChanged]);
+  const set = (change: Partial<Configuration>): void => setWanted((before) => ({ ...before, ...change }));
+
+  async function submit(event: Event): Promise<void> {
+    event.preventDefault();
+    setBusy(true);
+    setError(null);
+    try {
+      await put("/api/v1/vms/{vm}", { at: { vm: vm.name }, body: wanted, headers: { "If-Match": tag } });
+      toast(t(vm.power === "off" ? "settings.saved" : "settings.saved.later"));
+      reload();
+    } catch (failed) {
+      setError(failed);
+      // Someone else changed it: what is there now is shown, and the reason beside it.
+      if (failed instanceof Failed && failed.status === 412) reload();
+    }
+    setBusy(false);
+  }
+
+  return (
+    <form class="stack" onSubmit={(event) => void submit(event)}>
+      {vm.origin === "boot" ? <p class="notice">{t("vm.origin.boot")}</p> : null}
+      <fieldset class="stack" disabled={isFixed || isBusy}>
+        <legend class="only-heard">{t("vm.tab.settings")}</legend>
+        <Size wanted={wanted} set={set} />
+        <div class="halves">
+          <Disks wanted={wanted} set={set} />
+          <Cards wanted={wanted} set={set} />
+        </div>
+      </fieldset>
+      <ProblemNotice error={error} />
+      {isFixed ? null : (
+        <div class="row">
+          {vm.power === "off" ? null : <span class="muted">{t("settings.later")}</span>}
+          <span class="grow" />
+          <button type="button" class="button" disabled={!hasChanged} onClick={() => setWanted(vm.configuration)}>
+            {t("action.undo")}
+          </button>
+          <button class="button primary" disabled={!hasChanged || isBusy}>
+            {t("action.save")}
+          </button>
+        </div>
+      )}
+    </form>
+  );
+}
+
+interface PartProps {
+  wanted: Configuration;
+  set: (change: Partial<Configuration>) => void;
+}
+
+function Size({ wanted, set }: PartProps) {
+  const id = useId();
+  const numbers: [string, string, number, number, number, (value: number) => void][] = [
+    ["vcpus", t("vm.vcpus"), wanted.vcpus, 1, 8, (vcpus) => set({ vcpus })],
+    ["memory", t("settings.memory"), parseSize(wanted.memory) / MIB, 2, 261_120, (size) => set({ memory: `${size}MiB` })],
+    ["order", t("settings.order"), wanted.start_order ?? 0, 0, 1_000_000, (start_order) => set({ start_order })],
+    ["delay", t("settings.delay"), wanted.start_delay ?? 0, 0, 3600, (start_delay) => set({ start_delay })],
+  ];
+  return (
+    <Card title={t("vm.machine")}>
+      <div class="fields">
+        {numbers.map(([key, label, value, min, max, change]) => (
+          <div class="field" key={key}>
+            <label for={id + key}>{label}</label>
+            <input
+              id={id + key}
+              type="number"
+              min={min}
+              max={max}
+              step={key === "memory" ? 2 : 1}
+              value={value}
+              onChange={(event) => change(event.currentTarget.valueAsNumber || min)}
+            />
+          </div>
+        ))}
+      </div>
+      <div class="stack checks">
+        {wanted.boot.kernel ? (
+          <div class="field">
+            <label for={`${id}line`}>{t("vm.command_line")}</label>
+            <input
+              id={`${id}line`}
+              class="mono"
+              maxLength={2047}
+              spellcheck={false}
+              value={wanted.boot.command_line ?? ""}
+              onInput={(event) =>
+                set({ boot: { ...wanted.boot, command_line: event.currentTarget.value || null } })
+              }
+            />
+          </div>
+        ) : null}
+        <label class="check">
+          <input
+            type="checkbox"
+            checked={wanted.autostart !== false}
+            onChange={(event) => set({ autostart: event.currentTarget.checked })}
+          />
+          {t("vm.autostart.yes")}
+        </label>
+      </div>
+    </Card>
+  );
+}
+
+function Disks({ wanted, set }: PartProps) {
+  const [volumes, setVolumes] = useState<Schemas["Volume"][]>([]);
+  useEffect(() => {
+    all((query) => get("/api/v1/volumes", { query })).then(setVolumes, () => setVolumes([]));
+  }, []);
+  const used = new Set(wanted.disk.map(({ volume }) => volume));
+  const free = volumes.filter(({ name, in_use }) => !in_use && !used.has(name));
+  const put = (disk: Disk[]): void => set({ disk });
+  return (
+    <Card title={t("vm.disks")}>
+      <ul class="list">
+        {wanted.disk.map((disk, index) => (
+          <li key={index}>
+            <Icon name="disk" />
+            <span class="grow wrap-any">{disk.volume ?? disk.image ?? disk.host_disk}</span>
+            <label class="check small">
+              <input
+                type="checkbox"
+                checked={disk.read_only}
+                onChange={(event) =>
+                  put(wanted.disk.with(index, { ...disk, read_only: event.currentTarget.checked }))
+                }
+              />
+              {t("disk.read_only")}
+            </label>
+            <button
+              type="button"
+              class="button quiet icon"
+              aria-label={t("settings.disk.remove", { number: index + 1 })}
+              onClick={() => put(wanted.disk.filter((_, other) => other !== index))}
+            >
+              <Icon name="close" />
+            </button>
+          </li>
+        ))}
+      </ul>
+      {wanted.disk.length === 0 ? <p class="muted">{t("vm.disks.none")}</p> : null}
+      {free.length > 0 ? (
+        <select
+          aria-label={t("settings.disk.add")}
+          value=""
+          onChange={(event) => {
+            put([...wanted.disk, { volume: event.currentTarget.value, read_only: false }]);
+            event.currentTarget.value = "";
+          }}
+        >
+          <option value="">{t("settings.disk.add")}</option>
+          {free.map(({ id, name }) => (
+            <option key={id} value={name}>
+              {name}
+            </option>
+          ))}
+        </select>
+      ) : null}
+    </Card>
+  );
+}
+
+function Cards({ wanted, set }: PartProps) {
+  return (
+    <Card title={t("vm.nics")}>
+      <ul class="list">
+        {wanted.nic.map((nic, index) => (
+          <li key={index}>
+            <Icon name="network" />
+            <span class="grow">
+              {t("vm.nic", { number: index + 1 })} <span class="muted mono small">{nic.mac ?? t("vm.nic.mac")}</span>
+            </span>
+            <button
+              type="button"
+              class="button quiet icon"
+              aria-label={t("settings.nic.remove", { number: index + 1 })}
+              onClick={() => set({ nic: wanted.nic.filter((_, other) => other !== index) })}
+            >
+              <Icon name="close" />
+            </button>
+          </li>
+        ))}
+      </ul>
+      {wanted.nic.length < 14 ? (
+        <button type="button" class="button" onClick={() => set({ nic: [...wanted.nic, {}] })}>
+          <Icon name="plus" />
+          {t("settings.nic.add")}
+        </button>
+      ) : null}
+    </Card>
+  );
+}
