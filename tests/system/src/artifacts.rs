@@ -45,6 +45,11 @@ impl Artifacts {
         self.out().join("hostd.bin")
     }
 
+    /// The web UI, packed: a part of hostd.
+    pub fn web(&self) -> PathBuf {
+        self.out().join("web.pack")
+    }
+
     /// The PC's tool, as `cargo build` makes it.
     pub fn bramblectl(&self) -> PathBuf {
         self.root.join("target/debug/bramblectl")

@@ -22,6 +22,7 @@ use embassy_time::{Duration, Timer, with_timeout};
 use management::admission::CONNECTIONS_MAX;
 use management::identity::{self, Fault, Found, Names, Now};
 use management::tls::{Config, Provider, Tls};
+use management::web::Web;
 use management::{Management, Ticket, serve};
 
 /// Sockets: one listens even when all connections are taken.
@@ -64,7 +65,7 @@ impl Server {
         Self {
             world,
             vmkernel,
-            management: Management::new(world),
+            management: Management::new(world).with_web(web(vmkernel)),
             provider: Provider::new(vmkernel),
             config: RefCell::new(None),
             tells: argument(boot, "hostd.handshakes").is_some(),
@@ -153,6 +154,15 @@ impl Server {
         let _ = with_timeout(FAREWELL, tls.close()).await;
         SERVED.fetch_add(1, Ordering::Relaxed);
     }
+}
+
+/// The web UI that was packed when this was built.
+fn web(vmkernel: &Vmkernel) -> Web {
+    let web = Web::open(include_bytes!(env!("WEB")));
+    if web.is_none() {
+        vmkernel.log(format_args!("its web UI is damaged: there is only the API"));
+    }
+    web.unwrap_or_default()
 }
 
 /// The address by DHCP or boot argument.

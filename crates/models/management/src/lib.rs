@@ -16,6 +16,7 @@
 //! | what goes on: consoles, events, downloads | `streams` |
 //! | long work | [`tasks`]; `jobs` is what they do |
 //! | which operation a request asks for, and who may | [`route`] |
+//! | the web UI's files | [`web`] |
 //! | requests that come again with their key | `idempotency` |
 //! | what outlives hostd | [`kept`] |
 //! | why a call is refused | [`problem`] |
@@ -53,6 +54,7 @@ mod streams;
 pub mod tasks;
 pub mod tls;
 mod watch;
+pub mod web;
 
 use abi::Call;
 use admission::{ConnectionId, Pool};
@@ -72,6 +74,7 @@ use port::Port;
 pub use serve::serve;
 use tasks::Tasks;
 use watch::Watch;
+use web::Web;
 
 /// A host under management. One executor polls all that uses it.
 pub struct Management<P> {
@@ -86,6 +89,7 @@ pub struct Management<P> {
     uploads: Kept<Vec<UploadEntry>>,
     uploading: Turn,
     answers: Answers,
+    web: Web,
     pool: RefCell<Pool>,
     /// Rings when a connection has to give way.
     gave_way: Bell,
@@ -110,9 +114,17 @@ impl<P: Port> Management<P> {
             uploads: Kept::new("run:uploads"),
             uploading: Turn::default(),
             answers: Answers::default(),
+            web: Web::default(),
             pool: RefCell::default(),
             gave_way: Bell::default(),
         }
+    }
+
+    /// With a web UI.
+    #[must_use]
+    pub fn with_web(mut self, web: Web) -> Self {
+        self.web = web;
+        self
     }
 
     /// What it runs over.

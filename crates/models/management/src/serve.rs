@@ -140,7 +140,10 @@ impl<S: Read + Write, P: Port> Connection<'_, '_, S, P> {
                 return Ok(Response::empty(204).header("Allow", names(&methods)).into());
             }
             Found::Methods(methods) => return Ok(not_allowed(&methods).into()),
-            Found::Nothing => return Err(not_found(&head.path).into()),
+            Found::Nothing => {
+                let answer = self.management.web.answer(head).ok_or_else(|| not_found(&head.path))?;
+                return Ok(answer?.into());
+            }
         };
         let caller = self.identify(route, head)?;
         if let Some(caller) = &caller

@@ -29,7 +29,7 @@ impl Desk {
         let (log, lines) = channel();
         // It ends with the test's process.
         std::thread::spawn(move || {
-            let options = Options { tls, port: 0, demo: true };
+            let options = Options { tls, demo: true, ..Options::default() };
             serve(options, |port| port_is.send(port).unwrap(), move |line| drop(log.send(line.to_owned())))
         });
         let scheme = if tls { "https" } else { "http" };

@@ -11,13 +11,16 @@ use anyhow::{Context, Result};
 use embedded_io_adapters::tokio_1::FromTokio;
 use management::Management;
 use management::tls::stream::Tls;
+use management::web::Web;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use tokio::net::TcpListener;
 use tokio::runtime::Builder;
 use tokio::task::LocalSet;
 
 /// How it is started.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Default)]
 pub struct Options {
     /// By HTTPS, with a CA and a certificate that are made now.
     pub tls: bool,
@@ -25,6 +28,14 @@ pub struct Options {
     pub port: u16,
     /// With some VMs.
     pub demo: bool,
+    /// With this pack as its web UI.
+    pub web: Option<PathBuf>,
+}
+
+/// Reads a pack; it stays until the process ends.
+fn web(path: &Path) -> Result<Web> {
+    let pack = fs::read(path).with_context(|| format!("no web UI in {}", path.display()))?;
+    Web::open(pack.leak()).with_context(|| format!("{} is no pack of a web UI", path.display()))
 }
 
 /// Serves until the process ends. `started` gets the port, `log` the lines of the host's log.
@@ -40,7 +51,8 @@ pub fn serve(options: Options, started: impl FnOnce(u16), log: impl Fn(&str) + '
             vms::put(host.vmkernel());
         }
         let tls = if options.tls { Some(tls::start(&host).await?) } else { None };
-        let management = Rc::new(Management::new(host));
+        let web = options.web.as_deref().map(web).transpose()?.unwrap_or_default();
+        let management = Rc::new(Management::new(host).with_web(web));
         let running = management.clone();
         tokio::task::spawn_local(async move { running.run().await });
         started(listener.local_addr()?.port());

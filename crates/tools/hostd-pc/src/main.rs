@@ -4,6 +4,7 @@
 use clap::Parser;
 use hostd_pc::{Options, serve};
 use std::io::Write;
+use std::path::PathBuf;
 
 /// hostd on this machine, over a vmkernel in RAM: for work on the web UI and on clients. On the loopback only;
 /// everything is lost when it ends.
@@ -19,12 +20,15 @@ struct Arguments {
     /// Without any VM.
     #[arg(long)]
     empty: bool,
+    /// The pack of the web UI, as `./bramble build` makes it.
+    #[arg(long, value_name = "FILE")]
+    web: Option<PathBuf>,
 }
 
 fn main() -> anyhow::Result<()> {
-    let Arguments { port, tls, empty } = Arguments::parse();
+    let Arguments { port, tls, empty, web } = Arguments::parse();
     // Without anyone who reads it goes on.
     let say = |line: &str| drop(writeln!(std::io::stdout(), "hostd: {line}"));
     let scheme = if tls { "https" } else { "http" };
-    serve(Options { port, tls, demo: !empty }, |port| say(&format!("{scheme}://127.0.0.1:{port}")), say)
+    serve(Options { port, tls, demo: !empty, web }, |port| say(&format!("{scheme}://127.0.0.1:{port}")), say)
 }

@@ -2,6 +2,7 @@
 
 use crate::flat::flatten;
 use crate::run::{command, has, quiet, shown, step};
+use crate::web;
 use anyhow::{Context, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,8 +13,9 @@ use system::Artifacts;
 pub const TARGET: &str = "aarch64-unknown-none-softfloat";
 const PROFILE: &str = "image";
 
-/// Builds hostd, which goes into the image; returns its ELF file.
+/// Builds hostd with the web UI in it, which goes into the image; returns its ELF file.
 fn hostd(at: &Artifacts) -> Result<PathBuf> {
+    web::pack(at)?;
     step("build hostd", || {
         cargo_build(at, &["--package", "hostd"])?;
         fs::create_dir_all(at.out())?;
@@ -75,6 +77,8 @@ fn cargo_build(at: &Artifacts, what: &[&str]) -> Result<()> {
     cargo.args(["build", "--quiet", "--profile", PROFILE, "--target", TARGET]).args(what);
     // What crates/el2/bramble/build.rs includes.
     cargo.env("BRAMBLE_HOSTD", at.hostd());
+    // … and crates/el1/hostd/build.rs.
+    cargo.env("BRAMBLE_WEB", at.web());
     if !has_bare_metal_library()? {
         // Debian's compiler brings no bare-metal library, and no linker of its own. RUSTC_BOOTSTRAP lets a stable one
         // build the library from source.

@@ -5,7 +5,7 @@ use crate::guests::Guests;
 use crate::pi::PiOptions;
 use crate::sim::{self, SimOptions};
 use crate::test::{self, TestOptions};
-use crate::{build, install, pi, up};
+use crate::{build, install, pi, up, web};
 use anyhow::Result;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
@@ -127,9 +127,10 @@ pub fn run() -> Result<ExitCode> {
         }
         Command::Pi(options) => pi::pi(&at, &options).map(|()| ExitCode::SUCCESS),
         Command::Hostd { arguments } => {
+            let pack = web::pack(&at)?;
             let mut cargo = build::cargo(&at);
-            let status =
-                cargo.args(["run", "--quiet", "--package", "hostd-pc", "--"]).args(arguments).status()?;
+            cargo.args(["run", "--quiet", "--package", "hostd-pc", "--", "--web"]).arg(pack);
+            let status = cargo.args(arguments).status()?;
             Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         Command::Completion { shell } => {

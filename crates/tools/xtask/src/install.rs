@@ -37,25 +37,39 @@ pub const FOR_TEST: &[Need] = &[
 
 /// Installs QEMU, what `up` needs, and `more`, where they are missing.
 pub fn ensure(at: &Artifacts, more: &[Need]) -> Result<()> {
-    let present = |program: &str| {
-        has(program) || ["/usr/sbin", "/sbin"].iter().any(|folder| Path::new(folder).join(program).is_file())
-    };
-    let missing: Vec<&str> =
-        FOR_UP.iter().chain(more).filter(|(program, _)| !present(program)).map(|need| need.1).collect();
+    let missing = missing(FOR_UP.iter().chain(more));
     let qemu = qemu_major()?;
     if missing.is_empty() && qemu.is_some_and(|major| major >= QEMU_WANTED) {
         return Ok(());
     }
     let mut commands = vec![words("apt-get update")];
     if !missing.is_empty() {
-        let mut install = words("apt-get install --yes --no-install-recommends");
-        install.extend(missing.iter().map(|name| (*name).to_owned()));
-        commands.push(install);
+        commands.push(install(&missing));
     }
     if qemu.is_none_or(|major| major < QEMU_WANTED) {
         commands.extend(qemu_commands(at)?);
     }
     as_root(&commands)
+}
+
+/// Installs `needs`, and nothing else, where they are missing.
+pub fn programs(needs: &[Need]) -> Result<()> {
+    let missing = missing(needs.iter());
+    if missing.is_empty() { Ok(()) } else { as_root(&[words("apt-get update"), install(&missing)]) }
+}
+
+/// The packages of those that are not there.
+fn missing<'a>(needs: impl Iterator<Item = &'a Need>) -> Vec<&'static str> {
+    let present = |program: &str| {
+        has(program) || ["/usr/sbin", "/sbin"].iter().any(|folder| Path::new(folder).join(program).is_file())
+    };
+    needs.filter(|(program, _)| !present(program)).map(|need| need.1).collect()
+}
+
+fn install(packages: &[&str]) -> Vec<String> {
+    let mut install = words("apt-get install --yes --no-install-recommends");
+    install.extend(packages.iter().map(|name| (*name).to_owned()));
+    install
 }
 
 fn words(line: &str) -> Vec<String> {
@@ -116,7 +130,7 @@ fn as_root(commands: &[Vec<String>]) -> Result<()> {
             bail!("then please run these yourself, and start again:\n{}", lines.join("\n"));
         }
     }
-    step("install QEMU and tools from Debian (about 1 minute)", || {
+    step("install what is missing from Debian (about 1 minute)", || {
         for words in commands {
             eprintln!("bramble:     {}", words.join(" "));
             let all: Vec<&str> = prefix.iter().copied().chain(words.iter().map(String::as_str)).collect();

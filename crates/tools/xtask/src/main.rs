@@ -17,6 +17,7 @@ mod sim;
 mod terminal;
 mod test;
 mod up;
+mod web;
 
 use std::process::ExitCode;
 

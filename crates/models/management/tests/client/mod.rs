@@ -4,6 +4,7 @@
 use embedded_io_async::{Read, Write};
 use management::Management;
 use management::fake::{Host, Stream, VirtualTime, pair};
+use management::web::Web;
 use serde_json::{Value, json};
 use std::cell::RefCell;
 use std::future::Future;
@@ -27,15 +28,20 @@ pub struct House {
 
 impl Default for House {
     fn default() -> Self {
-        let host = Host::default();
-        let time = host.time.clone();
-        Self::over(host, time)
+        Self::with_web(Web::default())
     }
 }
 
 impl House {
-    fn over(host: Host, time: Rc<VirtualTime>) -> Self {
-        let management = Rc::new(Management::new(host));
+    /// One with a web UI.
+    pub fn with_web(web: Web) -> Self {
+        let host = Host::default();
+        let time = host.time.clone();
+        Self::over(host, time, web)
+    }
+
+    fn over(host: Host, time: Rc<VirtualTime>, web: Web) -> Self {
+        let management = Rc::new(Management::new(host).with_web(web));
         let running = management.clone();
         let task: Task = Box::pin(async move { running.run().await });
         Self { management, time, tasks: Rc::new(RefCell::new(vec![task])) }
@@ -46,7 +52,7 @@ impl House {
         let Self { management, time, tasks } = self;
         tasks.borrow_mut().clear();
         let management = Rc::try_unwrap(management).ok().expect("no connection is left");
-        Self::over(management.into_port(), time)
+        Self::over(management.into_port(), time, Web::default())
     }
 
     /// Lines of the host's log.
