@@ -92,7 +92,10 @@ export async function reloadVm(name: string): Promise<void> {
   }
 }
 
+/** Takes a task as it is told. That it began may be heard after its end: an answer and an event overtake each other. */
 export function noteTask(task: Task): void {
+  const known = tasks.value?.find(({ id }) => id === task.id);
+  if (known && known.state !== "running" && task.state === "running") return;
   const others = (tasks.value ?? []).filter(({ id }) => id !== task.id);
   const place = (tasks.value ?? []).findIndex(({ id }) => id === task.id);
   if (place < 0) others.unshift(task);

@@ -12,7 +12,7 @@ export function Log({ vm }: Shown) {
   const happened = events.value.filter((event) => event.kind !== "task" && eventSubject(event) === vm.name);
   return (
     <div class="halves">
-      <Card title={t("nav.tasks")}>
+      <Card title={t("tasks.title")}>
         {mine.length === 0 ? <Empty icon="tasks" title={t("tasks.none")} /> : null}
         <ul class="list">
           {mine.map((task) => (
