@@ -328,7 +328,7 @@ fn an_upload_goes_on_after_a_cut_and_after_hostds_death() {
     });
     // It dies between the append and the note of it.
     let id = path.rsplit('/').next().unwrap().to_owned();
-    let object = format!("upload:{id}");
+    let object = format!("part:{id}");
     let mut bytes = house.management.port().vmkernel.objects()[&object].clone();
     bytes.extend_from_slice(&image[100_000..120_000]);
     house.management.port().vmkernel.put_object(&object, &bytes);

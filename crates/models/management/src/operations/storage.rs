@@ -174,8 +174,8 @@ fn check_size(bytes: u64) -> Result<(), Problem> {
     Err(Problem::new(422, "bad-size", "this is no size of a volume", remedy).of_field("bytes"))
 }
 
-/// Objects that clients see: those of the datastore, but for what is hostd's own.
-const HIDDEN: [&str; 3] = ["host:", "run:", "upload:"];
+/// Clients see the objects of the datastore, but for what is hostd's own and the records of VMs.
+const HIDDEN: [&str; 4] = ["host:", "vm:", abi::request::RUN, abi::request::PART];
 
 pub(super) async fn list_objects<P: Port>(call: &Call<'_, P>) -> Result<Outcome, Problem> {
     let prefix = call.head.parameter("prefix").unwrap_or_default();

@@ -12,6 +12,7 @@ use crate::kept::name_field;
 use crate::port::{Port, Request};
 use crate::problem::Problem;
 use crate::{ask, audit, secret};
+use abi::request::PART;
 use abi::{RequestKind, Status};
 use alloc::format;
 use alloc::string::String;
@@ -42,7 +43,7 @@ pub(crate) struct UploadEntry {
 
 impl UploadEntry {
     fn object(&self) -> String {
-        format!("upload:{}", self.upload.id)
+        format!("{PART}{}", self.upload.id)
     }
 
     fn digest(&self) -> Option<Sha256> {
