@@ -61,8 +61,12 @@ wire! {
         128 run_time: u64,
         /// They wanted a PE, and another vCPU had it.
         136 ready_time: u64,
+        /// Bytes that it read from its disks.
+        144 disk_read: u64,
+        /// Bytes that it wrote to its disks.
+        152 disk_written: u64,
         /// Zero.
-        144 reserved: [u64; 6],
+        160 reserved: [u64; 4],
     }
 }
 

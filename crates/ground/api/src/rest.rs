@@ -7,9 +7,12 @@ mod audit;
 mod event;
 mod host;
 mod list;
+mod log;
+mod network;
 mod problem;
 mod root;
 mod session;
+mod statistics;
 mod storage;
 mod task;
 mod token;
@@ -20,9 +23,12 @@ pub use audit::{AuditEntry, AuditPage, AuditText};
 pub use event::Event;
 pub use host::{HostAction, HostPowerRequest, HostState};
 pub use list::List;
+pub use log::{LogLine, LogPage, VmLog};
+pub use network::{Address, Network, Port, PortGroup, PortKind};
 pub use problem::ProblemDetails;
 pub use root::ApiRoot;
 pub use session::{Login, PasswordChange, Session};
+pub use statistics::{History, VmStatistics};
 pub use storage::{
     Datastore, Disk, DiskState, NewDatastore, NewImport, NewUpload, NewVolume, Object, Upload, Volume,
     VolumeChange,

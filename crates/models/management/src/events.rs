@@ -43,6 +43,11 @@ impl Events {
         self.bell.ring();
     }
 
+    /// Those of the remembered ones that are meant.
+    pub fn remembered(&self, is_meant: impl Fn(&Event) -> bool) -> Vec<Event> {
+        self.ring.borrow().iter().filter(|event| is_meant(event)).cloned().collect()
+    }
+
     /// The last id.
     pub fn last(&self) -> u64 {
         self.last.get()

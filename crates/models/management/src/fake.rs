@@ -1,7 +1,9 @@
 //! What stands behind the ports where there is no host: a vmkernel in RAM, time that goes on when nobody has anything to
 //! do, and connections in memory. Tests and fuzzers use all of it, hostd on a PC the vmkernel.
 
+mod activity;
 mod objects;
+mod shell;
 mod stream;
 mod time;
 mod tls;

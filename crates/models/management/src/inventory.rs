@@ -47,7 +47,6 @@ pub fn find<P: Port>(port: &P, name: &str) -> Result<VmRecord, Problem> {
 
 /// As the API shows it.
 pub fn shown(vm: &VmRecord) -> Vm {
-    let [call, register, device, memory, wait, interrupt, other] = vm.exits;
     let consoles = CONSOLES.iter().zip(vm.console_end);
     Vm {
         name: ask::text(&vm.name),
@@ -56,9 +55,14 @@ pub fn shown(vm: &VmRecord) -> Vm {
         memory_bytes: vm.ram_bytes,
         touched_bytes: vm.touched_bytes,
         starts: vm.starts,
-        exits: Exits { call, register, device, memory, wait, interrupt, other },
+        exits: exits(vm.exits),
         consoles: consoles.map(|(name, end)| Console { name: String::from(*name), end }).collect(),
     }
+}
+
+/// Numbers by the reason of exits.
+pub const fn exits([call, register, device, memory, wait, interrupt, other]: [u64; 7]) -> Exits {
+    Exits { call, register, device, memory, wait, interrupt, other }
 }
 
 /// What a VM does.
@@ -67,6 +71,7 @@ pub fn power(raw: u32) -> Power {
         record::OFF => Power::Off,
         record::RUNNING => Power::Running,
         record::STOPPING => Power::Stopping,
+        record::PAUSED => Power::Paused,
         _ => Power::Unknown,
     }
 }

@@ -13,6 +13,7 @@
 //! | what was done, for good | [`audit`] |
 //! | which VMs there are, their consoles | [`inventory`] |
 //! | what happened, for watchers | [`events`]; `watch` looks once a second |
+//! | what was used in the last hour | `usage` |
 //! | what goes on: consoles, events, downloads | `streams` |
 //! | long work | [`tasks`]; `jobs` is what they do |
 //! | which operation a request asks for, and who may | [`route`] |
@@ -53,6 +54,7 @@ mod serve;
 mod streams;
 pub mod tasks;
 pub mod tls;
+mod usage;
 mod watch;
 pub mod web;
 
@@ -73,6 +75,7 @@ use operations::uploads::UploadEntry;
 use port::Port;
 pub use serve::serve;
 use tasks::Tasks;
+use usage::Usage;
 use watch::Watch;
 use web::Web;
 
@@ -86,6 +89,7 @@ pub struct Management<P> {
     events: Events,
     tasks: Tasks,
     watch: Watch,
+    usage: Usage,
     uploads: Kept<Vec<UploadEntry>>,
     uploading: Turn,
     answers: Answers,
@@ -111,6 +115,7 @@ impl<P: Port> Management<P> {
             events: Events::default(),
             tasks: Tasks::default(),
             watch: Watch::default(),
+            usage: Usage::default(),
             uploads: Kept::new("run:uploads"),
             uploading: Turn::default(),
             answers: Answers::default(),

@@ -4,6 +4,8 @@ mod audit;
 mod consoles;
 mod events;
 mod host;
+mod logs;
+mod network;
 mod power;
 mod root;
 mod session;
@@ -12,6 +14,7 @@ mod storage;
 mod tasks;
 mod tokens;
 pub(crate) mod uploads;
+mod usage;
 mod users;
 mod vms;
 
@@ -87,6 +90,9 @@ pub(crate) async fn carry_out<P: Port>(operation: Operation, call: &Call<'_, P>)
         Operation::ChangeVm => vms::change(call).await,
         Operation::DeleteVm => vms::delete(call).await,
         Operation::PowerVm => power::vm(call).await,
+        Operation::ShowVmStatistics => usage::vm_statistics(call),
+        Operation::ShowVmHistory => usage::vm_history(call),
+        Operation::ShowVmLog => logs::vm(call),
         Operation::OpenConsole => consoles::open(call),
         Operation::ListSnapshots => snapshots::list(call).await,
         Operation::CreateSnapshot => snapshots::create(call).await,
@@ -116,6 +122,9 @@ pub(crate) async fn carry_out<P: Port>(operation: Operation, call: &Call<'_, P>)
         Operation::WatchEvents => events::watch(call),
         Operation::ShowHost => host::show(call),
         Operation::PowerHost => power::host(call).await,
+        Operation::ShowHostHistory => usage::host_history(call),
+        Operation::ShowHostLog => logs::host(call),
+        Operation::ShowNetwork => network::show(call).await,
         Operation::ShowMetrics => host::metrics(call),
     }
 }

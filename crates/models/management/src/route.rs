@@ -71,6 +71,8 @@ pub const PARAMETERS: &[(&str, &str, &str)] = &[
     ("limit", "integer", "How many to give at most"),
     ("from", "integer", "Number of the first entry, or position of the first byte, wanted"),
     ("after", "integer", "Id of the last event seen; Last-Event-ID is taken before it"),
+    ("seconds", "integer", "The last so many seconds; without it 300"),
+    ("step", "integer", "Seconds that a value stands for; without it as few as there may be"),
     ("prefix", "string", "How names start"),
     ("volumes", "string", "`true`: with its volumes and snapshots, which are lost"),
 ];
@@ -144,6 +146,12 @@ routes! {
         "Forget a VM that does not run";
     PowerVm: Post "/api/v1/vms/{vm}/power", OPERATOR, Json("PowerRequest") => (202, "Task"), &[],
         "Start a VM, press its power button, turn it off, reset, pause or resume it";
+    ShowVmStatistics: Get "/api/v1/vms/{vm}/statistics", VIEWER, Nothing => (200, "VmStatistics"), &[],
+        "Where a VM's time goes: exits, their time, by reason";
+    ShowVmHistory: Get "/api/v1/vms/{vm}/history", VIEWER, Nothing => (200, "History"), &["seconds", "step"],
+        "What a VM used in the last seconds: PEs, memory, disks, network";
+    ShowVmLog: Get "/api/v1/vms/{vm}/log", VIEWER, Nothing => (200, "VmLog"), &[],
+        "Lines of the host's log and events about a VM";
     OpenConsole: Get "/api/v1/vms/{vm}/consoles/{console}", VIEWER, Nothing => (200, "bytes"), &["from"],
         "A console: by WebSocket, live; else the bytes that are remembered. An operator may type";
     ListSnapshots: Get "/api/v1/vms/{vm}/snapshots", VIEWER, Nothing => (200, "List<Snapshot>"), PAGE,
@@ -191,6 +199,11 @@ routes! {
     ShowHost: Get "/api/v1/host", VIEWER, Nothing => (200, "HostState"), &[], "The host";
     PowerHost: Post "/api/v1/host/power", ADMINISTRATOR, Json("HostPowerRequest") => (202, "Task"), &[],
         "Restart the host or turn it off";
+    ShowHostHistory: Get "/api/v1/host/history", VIEWER, Nothing => (200, "History"), &["seconds", "step"],
+        "What the host used in the last seconds: PEs, memory, disks, network";
+    ShowHostLog: Get "/api/v1/host/logs", VIEWER, Nothing => (200, "LogPage"), &["from"], "The host's log";
+    ShowNetwork: Get "/api/v1/network", VIEWER, Nothing => (200, "Network"), &[],
+        "The switch: uplinks, port groups, who is connected, addresses";
     ShowMetrics: Get "/metrics", VIEWER, Nothing => (200, "text"), &[], "Counters for Prometheus";
 }
 

@@ -48,6 +48,7 @@ impl<P: Port> Management<P> {
             audit::append(&self.port, &text).await;
         }
         self.look_at_vms();
+        self.measure().await;
         let looks = self.watch.looks.get();
         self.watch.looks.set(looks.wrapping_add(1));
         if looks.is_multiple_of(DATASTORE_EVERY) {

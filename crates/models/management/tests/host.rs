@@ -479,7 +479,7 @@ fn counters_are_there_for_prometheus() {
         admin.ended(&house, &answer).await;
         let text = String::from_utf8(admin.get("/metrics").await.body).unwrap();
         assert!(text.contains("\nbramble_vm_running{vm=\"web\"} 1\n"), "{text}");
-        assert!(text.contains("\nbramble_vm_exits_total{vm=\"web\",reason=\"device\"} 500\n"));
+        assert!(text.contains("\nbramble_vm_exits_total{vm=\"web\",reason=\"memory\"} 64\n"));
         assert_eq!(admin.get("/api/v1/host").await.json()["pes"], 4);
         let refused = admin.json("POST", "/api/v1/host/power", &json!({ "action": "restart" })).await;
         assert_eq!(admin.ended(&house, &refused).await["problem"]["reason"], "not-supported");

@@ -17,7 +17,7 @@ struct Arguments {
     /// HTTPS instead of plain HTTP, with a CA and a certificate that are made now.
     #[arg(long)]
     tls: bool,
-    /// Without any VM.
+    /// Without a datastore and any VM.
     #[arg(long)]
     empty: bool,
     /// The pack of the web UI, as `./bramble build` makes it.

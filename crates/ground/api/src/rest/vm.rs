@@ -1,5 +1,6 @@
 //! VMs: what they are, what they do, what is asked of them.
 
+use super::Address;
 use crate::host;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -16,6 +17,8 @@ pub enum Power {
     Running,
     /// It is about to stop, or to start anew.
     Stopping,
+    /// It runs, but its vCPUs rest until it is resumed.
+    Paused,
     /// Something that this version does not know.
     Unknown,
 }
@@ -51,6 +54,9 @@ pub struct VmDetail {
     pub vm: Vm,
     /// Where its configuration is.
     pub origin: Origin,
+    /// Addresses that the switch saw its cards use.
+    #[serde(default)]
+    pub addresses: Vec<Address>,
     /// Its configuration: one `[[vm]]` of `host.toml`.
     pub configuration: host::Vm,
 }
@@ -66,7 +72,7 @@ pub enum Origin {
     Datastore,
 }
 
-/// Exits of a VM's vCPUs to the vmkernel, by reason.
+/// Of a VM's vCPUs' exits to the vmkernel, by reason: how many, or how long.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Exits {

@@ -1,14 +1,19 @@
 //! A vmkernel in RAM: which part of it answers a call or a request; the audit chain, disks and the datastore's record.
 
+use super::activity::nanoseconds;
 use super::objects::{Objects, Volumes};
-use super::vms::Vms;
+use super::vms::{Ring, Vms, fill, port};
 use crate::port::{Received, Refused, Request, Vmkernel};
-use abi::record::{self, AuditRecord, DatastoreRecord, DiskRecord, HostRecord, NAME_BYTES};
+use abi::record::{
+    self, AddressRecord, AuditRecord, DatastoreRecord, DiskRecord, HostRecord, HostUse, NAME_BYTES,
+    PortRecord,
+};
 use abi::request::OBJECT_NAME_BYTES;
 use abi::{Call, RequestKind, Status};
 use alloc::borrow::ToOwned;
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
+use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::cell::RefCell;
@@ -37,6 +42,8 @@ pub struct RamVmkernel {
 struct State {
     ahead: u64,
     log: Vec<String>,
+    /// The same with times, as the console has it.
+    log_ring: Ring,
     objects: Objects,
     volumes: Volumes,
     vms: Vms,
@@ -73,12 +80,17 @@ impl RamVmkernel {
     /// Starts a VM.
     pub fn power_on(&self, handle: u64) {
         // One that runs goes on.
-        let _ = self.state.borrow_mut().vms.power(RequestKind::PowerOn, handle);
+        let _ = self.state.borrow_mut().power(&*self.environment, RequestKind::PowerOn, handle);
     }
 
     /// Sets the time of day ahead by so many seconds.
     pub fn set_clock_ahead(&self, seconds: u64) {
         self.state.borrow_mut().ahead = seconds;
+    }
+
+    /// Adds a line to the host's log.
+    pub fn say(&self, line: &str) {
+        self.state.borrow_mut().say(&*self.environment, line.to_owned());
     }
 
     /// The lines of the host's log.
@@ -97,8 +109,7 @@ impl Vmkernel for RamVmkernel {
             Call::Heartbeat => Ok([0; 3]),
             Call::Log => {
                 let line = String::from_utf8_lossy(buffer).into_owned();
-                self.environment.log(&line);
-                self.state.borrow_mut().log.push(line);
+                self.state.borrow_mut().say(&*self.environment, line);
                 Ok([0; 3])
             }
             Call::Random => {
@@ -115,21 +126,38 @@ impl Vmkernel for RamVmkernel {
                     generation: 1,
                     restarts: 0,
                     last_reason: 0,
-                    pes: 4,
-                    free_bytes: 3 << 30,
+                    pes: PES,
+                    free_bytes: self.state.borrow().vms.free_of(RAM_BYTES),
                     host_bytes: 8 << 20,
                     world_bytes: 24 << 20,
                     world_touched_bytes: 12 << 20,
                     world_exits: 0,
                     started_at: 0,
                 };
-                for (to, from) in buffer.iter_mut().zip(record.to_bytes()) {
-                    *to = from;
-                }
+                fill(buffer, &record.to_bytes());
                 Ok([0; 3])
             }
+            Call::GetHostUse => {
+                let now = self.environment.uptime();
+                let at = nanoseconds(now);
+                let (ran, _) = self.state.borrow().vms.all_done(now);
+                // The host itself takes a 50th of one PE.
+                let idle_time = (at * u64::from(PES)).saturating_sub(ran + at / 50);
+                let record = HostUse { at, idle_time, pes: PES.into(), reserved: [0; 5] };
+                fill(buffer, &record.to_bytes());
+                Ok([0; 3])
+            }
+            Call::ReadConsole if arguments.starts_with(&[0, 0]) => {
+                let [_, _, from] = arguments;
+                Ok(self.state.borrow().log_ring.read(from, buffer))
+            }
+            Call::ReadPresence => Ok([0; 3]),
+            Call::AcknowledgePresence => Err(Status::NotFound),
             Call::Exit | Call::ReadCrash => Err(Status::NotFound),
-            call => self.state.borrow_mut().vms.call(call, buffer, arguments),
+            call => {
+                let now = self.environment.uptime();
+                self.state.borrow_mut().vms.call(call, buffer, arguments, now)
+            }
         }
     }
 
@@ -150,6 +178,48 @@ impl Vmkernel for RamVmkernel {
 }
 
 impl State {
+    fn say(&mut self, environment: &dyn Environment, line: String) {
+        environment.log(&line);
+        let up = environment.uptime();
+        let told = format!("[{:5}.{:06}] {line}\n", up.as_secs(), up.subsec_micros());
+        self.log_ring.say(told.as_bytes());
+        self.log.push(line);
+    }
+
+    fn power(&mut self, environment: &dyn Environment, kind: RequestKind, handle: u64) -> Answered {
+        let said = self.vms.power(kind, handle, environment.uptime())?;
+        self.say(environment, said);
+        Ok((0, Vec::new()))
+    }
+
+    fn ports(&self, now: Duration) -> Vec<PortRecord> {
+        let (_, [_, _, received, sent]) = self.vms.all_done(now);
+        let uplink = PortRecord { mac: UPLINK_MAC, ..port(record::UPLINK, "", [received, sent]) };
+        let at = nanoseconds(now) / 1_000_000;
+        let management = port(record::WORLD_CARD, "Management", [at * 2, at]);
+        let management = PortRecord { port: 1, mac: HOSTD_MAC, ..management };
+        let mut ports = Vec::from([uplink, management]);
+        ports.extend(self.vms.ports(2, now));
+        ports
+    }
+
+    fn addresses(&self, now: Duration) -> Vec<AddressRecord> {
+        let mut address = [0; 16];
+        fill(&mut address, &[10, 0, 2, 15]);
+        let hostd = AddressRecord {
+            vm: 0,
+            card: 0,
+            family: record::IPV4,
+            address,
+            mac: HOSTD_MAC,
+            since: 1_000_000_000,
+            reserved: [0; 2],
+        };
+        let mut addresses = Vec::from([hostd]);
+        addresses.extend(self.vms.addresses(now));
+        addresses
+    }
+
     fn append_audit(&mut self, environment: &dyn Environment, text: &[u8]) -> Answered {
         let before = self.audit.last().map_or([0; 32], |(record, _)| record.hash);
         let mut record = AuditRecord {
@@ -196,7 +266,7 @@ impl State {
             Kind::AppendAudit => self.append_audit(environment, send),
             Kind::ReadAudit => Ok(self.read_audit(argument, room)),
             Kind::PowerOn | Kind::PowerOff | Kind::Reset | Kind::ShutDown | Kind::Pause | Kind::Resume => {
-                self.vms.power(kind, target)
+                self.power(environment, kind, target)
             }
             Kind::PutVm => self.vms.put(target, send, false),
             Kind::GetVm => self.vms.get(target),
@@ -222,6 +292,10 @@ impl State {
             | Kind::ReadVolume
             | Kind::WriteVolume
             | Kind::FlushVolume => self.volumes.request(request, send, room),
+            Kind::ListPorts => Ok(page(&self.ports(environment.uptime()), argument, PortRecord::to_bytes)),
+            Kind::ListAddresses => {
+                Ok(page(&self.addresses(environment.uptime()), argument, AddressRecord::to_bytes))
+            }
             Kind::RestartHost | Kind::TurnHostOff => Err((Status::NotSupported, 0)),
             _ => self.objects.request(request, send),
         }
@@ -250,6 +324,16 @@ impl State {
     }
 }
 
+/// A part of a list.
+fn page<R, const N: usize>(all: &[R], skip: u64, bytes: impl Fn(&R) -> [u8; N]) -> (u64, Vec<u8>) {
+    let skip = usize::try_from(skip).unwrap_or(usize::MAX);
+    (all.len() as u64, all.iter().skip(skip).flat_map(bytes).collect())
+}
+
+const PES: u32 = 4;
+const RAM_BYTES: u64 = 8 << 30;
+const UPLINK_MAC: [u8; 8] = [0x52, 0x54, 0, 0x12, 0x34, 0x56, 0, 0];
+const HOSTD_MAC: [u8; 8] = [0x52, 0x54, 0, 0, 0, 1, 0, 0];
 /// Of the one disk.
 const DISK_BYTES: u64 = 64 << 30;
 

@@ -86,7 +86,8 @@ pub(super) async fn delete<P: Port>(call: &Call<'_, P>) -> Result<Outcome, Probl
 
 async fn respond<P: Port>(call: &Call<'_, P>, status: u16, vm: VmRecord) -> Result<Outcome, Problem> {
     let (configuration, origin, tag) = stored(&call.management.port, &vm).await?;
-    let detail = VmDetail { vm: inventory::shown(&vm), origin, configuration };
+    let addresses = super::network::addresses_of(&call.management.port, vm.handle).await;
+    let detail = VmDetail { vm: inventory::shown(&vm), origin, addresses, configuration };
     Ok(Response::json(status, &detail).header("ETag", tag).into())
 }
 
