@@ -126,6 +126,13 @@ fn vms_are_listed_started_attended_and_stopped() {
     assert_eq!(desk.good(&["vm", "console", "lab", "--log"], ""), said);
     // Ctrl-] leaves at once, whatever follows it.
     assert!(!desk.good(&["vm", "console", "lab"], "x\u{1d}never typed").contains("never typed"));
+    assert!(desk.good(&["vm", "log", "lab"], "").contains("] lab: 4 vCPUs, 2048 MiB"));
+    assert!(desk.good(&["vm", "statistics", "lab"], "").contains("guest_ns"));
+    assert!(
+        desk.good(&["vm", "history", "lab", "--seconds", "2", "--step", "1"], "").contains("cpu_permille")
+    );
+    assert!(desk.good(&["host", "history"], "").contains("network_sent"));
+    assert!(desk.good(&["host", "network"], "").contains("uplink"));
     desk.good(&["vm", "stop", "lab"], "");
     let vm: Value = serde_json::from_str(&desk.good(&["vm", "show", "lab", "--json"], "")).unwrap();
     assert_eq!(vm["power"], "off");

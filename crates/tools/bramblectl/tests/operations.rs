@@ -30,6 +30,9 @@ const COMMANDS: &[(&str, &str)] = &[
     ("ChangeVm", "vm edit"),
     ("DeleteVm", "vm delete"),
     ("PowerVm", "vm start"),
+    ("ShowVmStatistics", "vm statistics"),
+    ("ShowVmHistory", "vm history"),
+    ("ShowVmLog", "vm log"),
     ("OpenConsole", "vm console"),
     ("ListSnapshots", "vm snapshots"),
     ("CreateSnapshot", "vm snapshot"),
@@ -58,6 +61,9 @@ const COMMANDS: &[(&str, &str)] = &[
     ("WatchEvents", "events"),
     ("ShowHost", "host show"),
     ("PowerHost", "host restart"),
+    ("ShowHostHistory", "host history"),
+    ("ShowHostLog", "host log"),
+    ("ShowNetwork", "host network"),
     ("ShowMetrics", "host metrics"),
 ];
 

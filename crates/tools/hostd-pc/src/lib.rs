@@ -26,8 +26,10 @@ pub struct Options {
     pub tls: bool,
     /// The loopback port; 0: any that is free.
     pub port: u16,
-    /// With a datastore and some VMs.
+    /// With some VMs.
     pub demo: bool,
+    /// With a datastore that has some more.
+    pub datastore: bool,
     /// With this pack as its web UI.
     pub web: Option<PathBuf>,
 }
@@ -48,7 +50,10 @@ pub fn serve(options: Options, started: impl FnOnce(u16), log: impl Fn(&str) + '
             .with_context(|| format!("can't listen on 127.0.0.1:{}", options.port))?;
         let host = PcHost::new(log);
         if options.demo {
-            vms::put(host.vmkernel()).await;
+            vms::put(host.vmkernel());
+        }
+        if options.datastore {
+            vms::put_datastore(host.vmkernel()).await;
         }
         let tls = if options.tls { Some(tls::start(&host).await?) } else { None };
         let web = options.web.as_deref().map(web).transpose()?.unwrap_or_default();

@@ -20,15 +20,19 @@ struct Arguments {
     /// Without a datastore and any VM.
     #[arg(long)]
     empty: bool,
+    /// Without a datastore: with VMs of a boot archive alone.
+    #[arg(long)]
+    no_datastore: bool,
     /// The pack of the web UI, as `./bramble build` makes it.
     #[arg(long, value_name = "FILE")]
     web: Option<PathBuf>,
 }
 
 fn main() -> anyhow::Result<()> {
-    let Arguments { port, tls, empty, web } = Arguments::parse();
+    let Arguments { port, tls, empty, no_datastore, web } = Arguments::parse();
     // Without anyone who reads it goes on.
     let say = |line: &str| drop(writeln!(std::io::stdout(), "hostd: {line}"));
     let scheme = if tls { "https" } else { "http" };
-    serve(Options { port, tls, demo: !empty, web }, |port| say(&format!("{scheme}://127.0.0.1:{port}")), say)
+    let options = Options { port, tls, demo: !empty, datastore: !empty && !no_datastore, web };
+    serve(options, |port| say(&format!("{scheme}://127.0.0.1:{port}")), say)
 }

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Name in the bundle, path of the API. None tells a secret.
-const PARTS: [(&str, &str); 10] = [
+const PARTS: [(&str, &str); 13] = [
     ("version.json", "/api/v1"),
     ("host.json", "/api/v1/host"),
     ("metrics.txt", "/metrics"),
@@ -19,6 +19,9 @@ const PARTS: [(&str, &str); 10] = [
     ("objects.json", "/api/v1/objects?limit=1000"),
     ("uploads.json", "/api/v1/uploads"),
     ("tasks.json", "/api/v1/tasks?limit=1000"),
+    ("network.json", "/api/v1/network"),
+    ("log.json", "/api/v1/host/logs"),
+    ("history.json", "/api/v1/host/history?seconds=3600"),
     ("vms.json", "/api/v1/vms?limit=1000"),
 ];
 

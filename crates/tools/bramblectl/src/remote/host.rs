@@ -29,6 +29,15 @@ pub enum HostCommand {
     },
     /// Print the counters, as Prometheus reads them.
     Metrics,
+    /// Show what the host used in the last seconds.
+    History {
+        #[command(flatten)]
+        span: Span,
+    },
+    /// Print the host's log, as far as it remembers it.
+    Log,
+    /// Show the switch: its port groups and ports.
+    Network,
     /// Print the host's CA, as PEM.
     Ca,
     /// Print what the API is before a login: its version.
@@ -50,11 +59,53 @@ impl HostCommand {
             Self::Restart { now } => power("restart", now)?,
             Self::Off { now } => power("turn-off", now)?,
             Self::Metrics => print(&client, "/metrics")?,
+            Self::History { span } => span.show(show, &client, "/api/v1/host/history")?,
+            Self::Log => print_log(show, &client.get("/api/v1/host/logs")?),
+            Self::Network => {
+                let network = client.get("/api/v1/network")?;
+                if show.json {
+                    show.one(&network);
+                } else {
+                    let ports = network["ports"].as_array().cloned().unwrap_or_default();
+                    show.list(
+                        &ports,
+                        &["number", "kind", "vm", "port_group", "mac", "is_up", "bytes_in", "bytes_out"],
+                    );
+                }
+            }
             Self::Ca => print(&client, "/api/v1/ca.pem")?,
             Self::Version => show.one(&client.get("/api/v1")?),
             Self::Description => print(&client, "/api/v1/openapi.json")?,
         }
         Ok(())
+    }
+}
+
+/// Which seconds of a history.
+#[derive(clap::Args)]
+pub struct Span {
+    /// The last so many.
+    #[arg(long, value_name = "N", default_value_t = 60)]
+    seconds: u64,
+    /// Means of so many each.
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    step: u64,
+}
+
+impl Span {
+    pub fn show(self, show: &Show, client: &Client, path: &str) -> Result<()> {
+        show.one(&client.get(&format!("{path}?seconds={}&step={}", self.seconds, self.step))?);
+        Ok(())
+    }
+}
+
+/// Prints lines of the host's log.
+pub fn print_log(show: &Show, log: &Value) {
+    if show.json {
+        return show.one(log);
+    }
+    for line in log["lines"].as_array().into_iter().flatten() {
+        println!("{}", line["text"].as_str().unwrap_or_default());
     }
 }
 

@@ -1,6 +1,7 @@
 //! `bramblectl vm …`
 
 use super::client::Client;
+use super::host::{Span, print_log};
 use super::{Show, configure, console};
 use anyhow::{Context as _, Result};
 use clap::Subcommand;
@@ -63,6 +64,16 @@ pub enum VmCommand {
         #[arg(long)]
         log: bool,
     },
+    /// Show where a VM's time goes: its exits, by reason.
+    Statistics { vm: String },
+    /// Show what a VM used in the last seconds.
+    History {
+        vm: String,
+        #[command(flatten)]
+        span: Span,
+    },
+    /// Print what the host's log has about a VM.
+    Log { vm: String },
     /// Take a snapshot of a VM.
     Snapshot { vm: String, name: String },
     /// List a VM's snapshots.
@@ -112,6 +123,9 @@ impl VmCommand {
             Self::Pause { vm } => power(show, &client, &vm, "pause")?,
             Self::Resume { vm } => power(show, &client, &vm, "resume")?,
             Self::Console { vm, console, log } => console::attend(&client, &vm, &console, log)?,
+            Self::Statistics { vm } => show.one(&client.get(&format!("{}/statistics", at(&vm)))?),
+            Self::History { vm, span } => span.show(show, &client, &format!("{}/history", at(&vm)))?,
+            Self::Log { vm } => print_log(show, &client.get(&format!("{}/log", at(&vm)))?),
             Self::Snapshot { vm, name } => {
                 let made =
                     client.json("POST", &format!("{}/snapshots", at(&vm)), &json!({ "name": name }))?;
