@@ -124,6 +124,40 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/host/history": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What the host used in the last seconds: PEs, memory, disks, network */
+        get: operations["ShowHostHistory"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/host/logs": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The host's log */
+        get: operations["ShowHostLog"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/host/power": {
         parameters: {
             query?: never;
@@ -152,6 +186,23 @@ export interface paths {
         put?: never;
         /** Make a volume of an object that is a raw image */
         post: operations["Import"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/network": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The switch: uplinks, port groups, who is connected, addresses */
+        get: operations["ShowNetwork"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -460,6 +511,40 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/vms/{vm}/history": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What a VM used in the last seconds: PEs, memory, disks, network */
+        get: operations["ShowVmHistory"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/vms/{vm}/log": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lines of the host's log and events about a VM */
+        get: operations["ShowVmLog"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/vms/{vm}/power": {
         parameters: {
             query?: never;
@@ -529,6 +614,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/vms/{vm}/statistics": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Where a VM's time goes: exits, their time, by reason */
+        get: operations["ShowVmStatistics"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/volumes": {
         parameters: {
             query?: never;
@@ -587,6 +689,23 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /** @description An address that the switch saw a card use. */
+        Address: {
+            /** @description IPv4 or IPv6, as text. */
+            address: string;
+            /**
+             * Format: uint32
+             * @description Which of the cards.
+             */
+            card: number;
+            /** @description The card's MAC address. */
+            mac: string;
+            /**
+             * Format: uint64
+             * @description When it was first seen, since the host started.
+             */
+            since_ns: number;
+        };
         /** @description Where the API starts. */
         ApiRoot: {
             /** @description Where the description of the API is. */
@@ -729,7 +848,7 @@ export interface components {
             /** @description What it is about: a name or an id. */
             subject: string;
         };
-        /** @description Exits of a VM's vCPUs to the vmkernel, by reason. */
+        /** @description Of a VM's vCPUs' exits to the vmkernel, by reason: how many, or how long. */
         Exits: {
             /**
              * Format: uint64
@@ -766,6 +885,41 @@ export interface components {
              * @description Waits for interrupts.
              */
             wait: number;
+        };
+        /** @description What the host or a VM used in the last seconds, from the oldest on: all series have as many values. */
+        History: {
+            /**
+             * Format: uint64
+             * @description The time of day at the last value.
+             */
+            at: number;
+            /** @description Time of all PEs, or of all the VM's vCPUs, that was used: per mille. */
+            cpu_permille: number[];
+            /** @description Bytes per second read from disks. */
+            disk_read: number[];
+            /** @description Bytes per second written to disks. */
+            disk_written: number[];
+            /** @description Memory that VMs, or the VM, touched: KiB. */
+            memory_kib: number[];
+            /** @description Bytes per second that came in by uplinks, or that the VM got. */
+            network_received: number[];
+            /** @description Bytes per second that went out by uplinks, or that the VM sent. */
+            network_sent: number[];
+            /**
+             * Format: uint32
+             * @description Seconds that are remembered at most, as many VMs as there are.
+             */
+            remembered_seconds: number;
+            /**
+             * Format: uint32
+             * @description Seconds that a value stands for: it is the mean over them.
+             */
+            step_seconds: number;
+            /**
+             * Format: uint64
+             * @description Nanoseconds since the host started at the last value; 0 without any.
+             */
+            uptime_ns: number;
         };
         /** @description A restart or the end of the host. */
         HostAction: "restart" | "turn-off";
@@ -963,6 +1117,31 @@ export interface components {
              */
             total: number;
         };
+        /** @description A line of the host's log. */
+        LogLine: {
+            /**
+             * Format: uint64
+             * @description Position of its first byte in the log.
+             */
+            position: number;
+            /** @description Without its end; it starts with the seconds since the host started. */
+            text: string;
+        };
+        /** @description Some of the host's log: a ring that the last 64 KiB are kept of. */
+        LogPage: {
+            /** @description Whole lines, in order. */
+            lines: components["schemas"]["LogLine"][];
+            /**
+             * Format: uint64
+             * @description `from` of the next page, which has something once the log has grown.
+             */
+            next: number;
+            /**
+             * Format: uint64
+             * @description Position of the first byte that is remembered: what was before is forgotten.
+             */
+            start: number;
+        };
         /** @description A login. */
         Login: {
             /** @description The password. */
@@ -976,6 +1155,13 @@ export interface components {
             secret: string;
             /** @description The token. */
             token: components["schemas"]["Token"];
+        };
+        /** @description The network of the host: one switch. */
+        Network: {
+            /** @description Its port groups, by name. */
+            port_groups: components["schemas"]["PortGroup"][];
+            /** @description Its ports, by number. */
+            ports: components["schemas"]["Port"][];
         };
         /** @description A datastore to be made. */
         NewDatastore: {
@@ -1063,8 +1249,81 @@ export interface components {
             /** @description The one from now on: 10 to 256 characters, not the user's name, not the one of now. */
             new: string;
         };
+        /** @description A port of the switch. */
+        Port: {
+            /** @description Addresses that the switch saw it use. */
+            addresses: components["schemas"]["Address"][];
+            /**
+             * Format: uint64
+             * @description Their bytes.
+             */
+            bytes_in: number;
+            /**
+             * Format: uint64
+             * @description Their bytes.
+             */
+            bytes_out: number;
+            /**
+             * Format: uint32
+             * @description Which of the VM's or the host's cards.
+             */
+            card: number;
+            /**
+             * Format: uint64
+             * @description Frames that came in by it: for an uplink from outside, else from the VM.
+             */
+            frames_in: number;
+            /**
+             * Format: uint64
+             * @description Frames that went out by it: for an uplink to the outside, else to the VM.
+             */
+            frames_out: number;
+            /** @description The link is up. */
+            is_up: boolean;
+            /** @description What it is. */
+            kind: components["schemas"]["PortKind"];
+            /** @description The card's MAC address. */
+            mac: string;
+            /**
+             * Format: uint32
+             * @description Its number.
+             */
+            number: number;
+            /** @description The name of its port group; none for an uplink. */
+            port_group?: string | null;
+            /**
+             * Format: uint64
+             * @description Frames that it might not send: a false address, a tag, addresses that no switch passes on.
+             */
+            refused: number;
+            /**
+             * Format: uint64
+             * @description Frames to it that found no buffer.
+             */
+            undelivered: number;
+            /** @description The VM's name; none for others. */
+            vm?: string | null;
+        };
+        /** @description Ports with one VLAN and one policy. */
+        PortGroup: {
+            /** @description Its ports may send from other addresses than their own. */
+            forged_transmits: boolean;
+            /** @description Frames come to its ports by other addresses than their own. */
+            mac_changes: boolean;
+            /** @description Its name. */
+            name: string;
+            /** @description Its ports get the frames of others, too. */
+            promiscuous: boolean;
+            /**
+             * Format: uint32
+             * @description 1–4094; 0: untagged.
+             */
+            vlan: number;
+        };
+        /** @description What a port is. */
+        PortKind: "uplink" | "vm" | "hostd";
         /** @description What a VM does. */
-        Power: "off" | "running" | "stopping" | "unknown";
+        Power: "off" | "running" | "stopping" | "paused" | "unknown";
         /** @description What a VM is asked to do. */
         PowerAction: "on" | "shut-down" | "off" | "reset" | "pause" | "resume";
         /** @description A request for a VM's power. */
@@ -1315,6 +1574,11 @@ export interface components {
         };
         /** @description A VM and its configuration. */
         VmDetail: {
+            /**
+             * @description Addresses that the switch saw its cards use.
+             * @default []
+             */
+            addresses: components["schemas"]["Address"][];
             /** @description Its configuration: one `[[vm]]` of `host.toml`. */
             configuration: components["schemas"]["VmConfiguration"];
             /** @description Its consoles. */
@@ -1367,10 +1631,65 @@ export interface components {
             /** @description The name of a volume of the host's datastore. */
             volume?: string | null;
         };
+        /** @description What is known of a VM's life. */
+        VmLog: {
+            /** @description Events about it, as long as hostd remembers them. */
+            events: components["schemas"]["Event"][];
+            /** @description Lines of the host's log about it. */
+            lines: components["schemas"]["LogLine"][];
+        };
         /** @description `[[vm.nic]]`. */
         VmNic: {
             /** @description `aa:bb:cc:dd:ee:ff`; made from the VM's name and the card's place without it. */
             mac?: string | null;
+        };
+        /**
+         * @description Where a VM's time goes since it was powered on. Times are nanoseconds, summed over its vCPUs: `guest_ns`, `host_ns`,
+         *     `ready_ns` and `idle_ns` are all of it.
+         */
+        VmStatistics: {
+            /**
+             * @description The time that the host took for them, by the same reasons. Some exits are measured and stand for the others: rare
+             *     and short ones are known only roughly.
+             */
+            exit_ns: components["schemas"]["Exits"];
+            /** @description Exits by reason. */
+            exits: components["schemas"]["Exits"];
+            /**
+             * Format: uint64
+             * @description The guest's own code ran.
+             */
+            guest_ns: number;
+            /**
+             * Format: uint64
+             * @description The host worked for the guest.
+             */
+            host_ns: number;
+            /**
+             * Format: uint64
+             * @description vCPUs had nothing to do.
+             */
+            idle_ns: number;
+            /**
+             * Format: uint64
+             * @description vCPUs wanted a PE, and other vCPUs had it.
+             */
+            ready_ns: number;
+            /**
+             * Format: uint64
+             * @description When the VM was powered on, since the host started.
+             */
+            started_ns: number;
+            /**
+             * Format: uint64
+             * @description When this was asked for, since the host started.
+             */
+            uptime_ns: number;
+            /**
+             * Format: uint32
+             * @description vCPUs.
+             */
+            vcpus: number;
         };
         /** @description A volume. */
         Volume: {
@@ -1619,6 +1938,56 @@ export interface operations {
             default: components["responses"]["Problem"];
         };
     };
+    ShowHostHistory: {
+        parameters: {
+            query?: {
+                /** @description The last so many seconds; without it 300 */
+                seconds?: number;
+                /** @description Seconds that a value stands for; without it as few as there may be */
+                step?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["History"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    ShowHostLog: {
+        parameters: {
+            query?: {
+                /** @description Number of the first entry, or position of the first byte, wanted */
+                from?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LogPage"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
     PowerHost: {
         parameters: {
             query?: never;
@@ -1670,6 +2039,27 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Task"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    ShowNetwork: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Network"];
                 };
             };
             default: components["responses"]["Problem"];
@@ -2433,6 +2823,57 @@ export interface operations {
             default: components["responses"]["Problem"];
         };
     };
+    ShowVmHistory: {
+        parameters: {
+            query?: {
+                /** @description The last so many seconds; without it 300 */
+                seconds?: number;
+                /** @description Seconds that a value stands for; without it as few as there may be */
+                step?: number;
+            };
+            header?: never;
+            path: {
+                vm: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["History"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    ShowVmLog: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                vm: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["VmLog"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
     PowerVm: {
         parameters: {
             query?: never;
@@ -2564,6 +3005,29 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    ShowVmStatistics: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                vm: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["VmStatistics"];
+                };
             };
             default: components["responses"]["Problem"];
         };
