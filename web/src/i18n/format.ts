@@ -65,3 +65,18 @@ export function parseSize(text: string): number {
   const found = /^(\d+)(KiB|MiB|GiB)$/.exec(text);
   return found ? Number(found[1]) * { KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30 }[found[2] as "KiB" | "MiB" | "GiB"] : 0;
 }
+
+const SHORT: [number, string][] = [
+  [1e9, "s"],
+  [1e6, "ms"],
+  [1e3, "µs"],
+  [1, "ns"],
+];
+
+/** A time given in nanoseconds, short or long. */
+export function span(ns: number): string {
+  if (ns >= 60e9) return duration(ns / 1e9);
+  const [size, unit] = SHORT.find(([least]) => ns >= least) ?? [1, "ns"];
+  const value = ns / size;
+  return `${number(value, value < 10 ? 1 : 0)} ${unit}`;
+}

@@ -28,12 +28,13 @@ export interface Shown {
 
 export const ShownVm = createContext<Shown | null>(null);
 
-type Tab = "overview" | "console" | "snapshots" | "statistics" | "log" | "settings";
-const TABS: readonly Tab[] = ["overview", "console", "snapshots", "statistics", "log", "settings"];
+type Tab = "overview" | "console" | "snapshots" | "performance" | "statistics" | "log" | "settings";
+const TABS: readonly Tab[] = ["overview", "console", "snapshots", "performance", "statistics", "log", "settings"];
 
 /** Tabs whose code comes when they are opened. */
 const LOADS: Partial<Record<Tab, () => Promise<ComponentType<Shown>>>> = {
   console: async () => (await import("./console")).Console,
+  performance: async () => (await import("./performance")).Performance,
   statistics: async () => (await import("./statistics")).Statistics,
   log: async () => (await import("./log")).Log,
   settings: async () => (await import("./settings")).Settings,

@@ -101,7 +101,14 @@ function Nics({ vm }: { vm: Detail }) {
           <Icon name="network" />
           <div class="grow">
             <p>{t("vm.nic", { number: index + 1 })}</p>
-            <p class="small muted mono">{nic.mac ?? t("vm.nic.mac")}</p>
+            <p class="small muted mono">{nic.mac ?? vm.addresses?.find(({ card }) => card === index)?.mac ?? t("vm.nic.mac")}</p>
+            {(vm.addresses ?? [])
+              .filter(({ card }) => card === index)
+              .map(({ address }) => (
+                <p key={address} class="mono small">
+                  {address}
+                </p>
+              ))}
           </div>
         </li>
       ))}
