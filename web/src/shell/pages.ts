@@ -22,6 +22,7 @@ export interface Page {
 export const PAGES: readonly Page[] = [
   { path: "", label: "nav.dashboard", icon: "gauge", group: "host", role: "viewer", load: () => import("../pages/dashboard") },
   { path: "vms", label: "nav.vms", icon: "vm", group: "host", role: "viewer", load: () => import("../pages/vms") },
+  { path: "storage", label: "nav.storage", icon: "disk", group: "host", role: "viewer", load: () => import("../pages/storage") },
   { path: "network", label: "nav.network", icon: "network", group: "host", role: "viewer", load: () => import("../pages/network") },
   { path: "performance", label: "nav.performance", icon: "chart", group: "host", role: "viewer", load: () => import("../pages/performance") },
   { path: "tasks", label: "nav.tasks", icon: "tasks", group: "host", role: "viewer", load: () => import("../pages/tasks") },
