@@ -8,8 +8,13 @@ import { clock } from "../i18n/format";
 import { theme } from "../state/theme";
 import { type History, type Plot, columns, roundUp } from "./series";
 
-const HEIGHT = 180;
+const HEIGHT = 190;
 const FONT = "12px system-ui, sans-serif";
+
+/** Round steps of bytes. */
+const STEPS = [0, 1, 2, 3, 4].flatMap((power) => [1, 2, 5, 10, 20, 50, 100, 200, 500].map((step) => step * 1024 ** power));
+
+const last = (chart: uPlot): void => chart.setLegend({ idx: Math.max(0, (chart.data[0]?.length ?? 0) - 1) }, false);
 
 function options(plot: Plot, box: HTMLElement, group: string): uPlot.Options {
   const colour = (name: string): string => getComputedStyle(box).getPropertyValue(name).trim();
@@ -19,13 +24,14 @@ function options(plot: Plot, box: HTMLElement, group: string): uPlot.Options {
     width: box.clientWidth,
     height: HEIGHT,
     cursor: { sync: { key: group }, y: false, points: { size: 6 } },
-    legend: { show: plot.lines.length > 1 || box.clientWidth > 320, live: true },
+    // Without a pointer over it the legend tells the last value.
+    hooks: { setCursor: [(chart) => chart.cursor.idx == null && last(chart)] },
     scales: {
       y: { range: (_chart, _low, high) => [0, plot.most ?? roundUp(high)] },
     },
     axes: [
-      { ...axis, grid: { show: false }, values: (_chart, ticks) => ticks.map(clock), space: 90 },
-      { ...axis, grid, size: 74, values: (_chart, ticks) => ticks.map(plot.show), space: 40 },
+      { ...axis, grid: { show: false }, values: (_chart, ticks) => ticks.map(clock), space: 90, size: 34 },
+      { ...axis, grid, size: 74, values: (_chart, ticks) => ticks.map(plot.show), space: 34, incrs: plot.most ? [0.25, 0.5] : STEPS },
     ],
     series: [
       { label: t("chart.time"), value: (_chart, value) => (value == null ? "—" : clock(value)) },
@@ -85,7 +91,10 @@ export function Chart({ history, plot, group }: ChartProps) {
       chart.current = null;
     };
   }, [plot, look, t("chart.time")]);
-  useEffect(() => chart.current?.setData(data), [history]);
+  useEffect(() => {
+    chart.current?.setData(data);
+    if (chart.current?.cursor.idx == null && chart.current) last(chart.current);
+  }, [history]);
 
   return (
     <figure class="chart" data-volatile>

@@ -91,7 +91,7 @@ const POLICIES = ["promiscuous", "mac_changes", "forged_transmits"] as const;
 function Groups({ network }: { network: Network }) {
   return (
     <Card title={t("network.groups")} class="table-card">
-      <div class="table-frame" tabIndex={0} role="region" aria-label={t("network.groups")}>
+      <div class="table-frame" tabIndex={0} role="group" aria-label={t("network.groups")}>
         <table>
           <thead>
             <tr>
@@ -126,7 +126,7 @@ function Groups({ network }: { network: Network }) {
 function Ports({ network }: { network: Network }) {
   return (
     <Card title={t("network.ports")} class="table-card">
-      <div class="table-frame" tabIndex={0} role="region" aria-label={t("network.ports")}>
+      <div class="table-frame" tabIndex={0} role="group" aria-label={t("network.ports")}>
         <table>
           <thead>
             <tr>

@@ -11,7 +11,7 @@ import { clear, follow, loadError, runningTasks } from "../state/store";
 import { Mark } from "../ui/brand";
 import { Dialog, Questions } from "../ui/dialog";
 import { Icon } from "../ui/icons";
-import { Empty, Loading } from "../ui/parts";
+import { Empty, Head, Loading } from "../ui/parts";
 import { Preferences } from "../ui/preferences";
 import { ProblemNotice } from "../ui/problem";
 import { PasswordForm } from "../pages/password";
@@ -185,11 +185,14 @@ function Current() {
   const page = pageOf(segments.value[0]);
   if (!page || !may(page.role)) {
     return (
-      <Empty icon="search" title={t("page.none")} text={t("page.none.text")}>
-        <a class="button" href="/">
-          {t("nav.dashboard")}
-        </a>
-      </Empty>
+      <div class="page">
+        <Head title={t("page.none")} />
+        <Empty icon="search" title={t("page.none.text")}>
+          <a class="button" href="/">
+            {t("nav.dashboard")}
+          </a>
+        </Empty>
+      </div>
     );
   }
   return (

@@ -1,15 +1,52 @@
-// What was done with a VM, and what happened to it.
+// What was done with a VM, what happened to it, and what the host's log says of it.
 
+import { useEffect, useState } from "preact/hooks";
+import { type Schemas, get } from "../api/client";
 import { t } from "../i18n";
-import { events, tasks } from "../state/store";
-import { EventLine, eventSubject } from "../ui/event";
-import { Card, Empty, When } from "../ui/parts";
+import { tasks } from "../state/store";
+import { EventLine } from "../ui/event";
+import { Card, Empty, Loading, When } from "../ui/parts";
+import { ProblemNotice } from "../ui/problem";
 import { TaskLine } from "../ui/task";
 import type { Shown } from "./detail";
 
+type VmLog = Schemas["VmLog"];
+const REFRESH = 5000;
+
 export function Log({ vm }: Shown) {
-  const mine = (tasks.value ?? []).filter(({ target }) => target === vm.name);
-  const happened = events.value.filter((event) => event.kind !== "task" && eventSubject(event) === vm.name);
+  const [log, setLog] = useState<VmLog | null>(null);
+  const [error, setError] = useState<unknown>(null);
+  useEffect(() => {
+    const ask = (): void => {
+      if (document.visibilityState !== "visible") return;
+      get("/api/v1/vms/{vm}/log", { at: { vm: vm.name } }).then((found) => {
+        setLog(found);
+        setError(null);
+      }, setError);
+    };
+    ask();
+    const timer = setInterval(ask, REFRESH);
+    return () => clearInterval(timer);
+  }, [vm.name, vm.power]);
+  if (!log) return error ? <ProblemNotice error={error} /> : <Loading />;
+  return (
+    <div class="stack">
+      <Happened log={log} name={vm.name} />
+      <Card title={t("vm.log.lines")}>
+        {log.lines.length === 0 ? <p class="muted">{t("vm.log.none")}</p> : null}
+        <ol class="log-lines" tabIndex={0} aria-label={t("vm.log.lines")}>
+          {log.lines.map(({ position, text }) => (
+            <li key={position}>{text}</li>
+          ))}
+        </ol>
+      </Card>
+    </div>
+  );
+}
+
+function Happened({ log, name }: { log: VmLog; name: string }) {
+  const mine = (tasks.value ?? []).filter(({ target }) => target === name);
+  const happened = log.events.filter(({ kind }) => kind !== "task").reverse();
   return (
     <div class="halves">
       <Card title={t("tasks.title")}>
