@@ -261,6 +261,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/seeds": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Make a volume that tells a new guest who it is (cloud-init's NoCloud) */
+        post: operations["CreateSeed"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/session": {
         parameters: {
             query?: never;
@@ -494,6 +511,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/vms/{vm}/clone": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Make a VM of a VM, or of a snapshot of it */
+        post: operations["CloneVm"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/vms/{vm}/consoles/{console}": {
         parameters: {
             query?: never;
@@ -505,6 +539,23 @@ export interface paths {
         get: operations["OpenConsole"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/vms/{vm}/firmware/reset": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Make the firmware variables of a VM that does not run as new ones are */
+        post: operations["ResetFirmware"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1163,6 +1214,19 @@ export interface components {
             /** @description Its ports, by number. */
             ports: components["schemas"]["Port"][];
         };
+        /** @description A VM that is to be made of another one, with volumes of its own that hold what that one's hold. */
+        NewClone: {
+            /**
+             * @description Its name: 1 to 32 characters of a–z, 0–9 and `-`. Its volumes are called after it. It does not start with the
+             *     host, and its cards have addresses of their own.
+             */
+            name: string;
+            /**
+             * Format: uint64
+             * @description The id of a snapshot: what the VM had then; else what it has now, at one moment.
+             */
+            snapshot?: number | null;
+        };
         /** @description A datastore to be made. */
         NewDatastore: {
             /** @description The serial number of a disk: its free space is taken, or all of a blank one. */
@@ -1175,6 +1239,17 @@ export interface components {
             /** @description Name of an object that is an image of a disk: qcow2 where it starts as one, else raw. */
             object: string;
             /** @description Name of the volume that it becomes. */
+            volume: string;
+        };
+        /** @description A volume that tells a new guest who it is: cloud-init's NoCloud, a file system called `cidata`. */
+        NewSeed: {
+            /** @description The file `meta-data`; without it the volume's name is the `instance-id`. */
+            meta_data?: string | null;
+            /** @description The file `network-config`. */
+            network_config?: string | null;
+            /** @description The file `user-data`: `#cloud-config`, or a script. */
+            user_data: string;
+            /** @description Name of the volume that it becomes: to be a read-only disk of the VM. */
             volume: string;
         };
         /** @description A snapshot to be taken, of all of a VM's volumes at one moment. */
@@ -1219,7 +1294,7 @@ export interface components {
         NewVolume: {
             /**
              * Format: uint64
-             * @description Its size, a multiple of 512; without it, `source` says it.
+             * @description Its size, a multiple of 4096; without it, `source` says it.
              */
             bytes?: number | null;
             /** @description 1 to 64 bytes without control characters and `/`. */
@@ -1611,6 +1686,11 @@ export interface components {
              * @description vCPUs.
              */
             vcpus: number;
+            /**
+             * @description Fields of the configuration that the running VM does not have yet: they wait for its next start.
+             * @default []
+             */
+            waits_for_start: string[];
         };
         /** @description `[[vm.disk]]`: exactly one of `image`, `host_disk` and `volume`. */
         VmDisk: {
@@ -1717,7 +1797,7 @@ export interface components {
         VolumeChange: {
             /**
              * Format: uint64
-             * @description Its size, a multiple of 512; **a smaller one loses what lies behind**.
+             * @description Its size, a multiple of 4096; **a smaller one loses what lies behind**.
              */
             bytes: number;
         };
@@ -2165,6 +2245,34 @@ export interface operations {
                 };
                 content: {
                     "application/json": Record<string, never>;
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    CreateSeed: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The same key gives the same answer for an hour */
+                "Idempotency-Key"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewSeed"];
+            };
+        };
+        responses: {
+            /** @description Done */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Volume"];
                 };
             };
             default: components["responses"]["Problem"];
@@ -2789,6 +2897,36 @@ export interface operations {
             default: components["responses"]["Problem"];
         };
     };
+    CloneVm: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The same key gives the same answer for an hour */
+                "Idempotency-Key"?: string;
+            };
+            path: {
+                vm: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewClone"];
+            };
+        };
+        responses: {
+            /** @description Done */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Task"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
     OpenConsole: {
         parameters: {
             query?: {
@@ -2819,6 +2957,30 @@ export interface operations {
                 content: {
                     "application/octet-stream": unknown;
                 };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    ResetFirmware: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The same key gives the same answer for an hour */
+                "Idempotency-Key"?: string;
+            };
+            path: {
+                vm: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             default: components["responses"]["Problem"];
         };

@@ -148,7 +148,7 @@ requests! {
     /// may have the volume.
     ResizeVolume = 67, send 0, receive 0;
     /// Makes a volume that holds what another one, or a snapshot, holds. Sends: its name. `target`: the id of either.
-    /// → its id.
+    /// `argument`: 0, or the id of a VM's snapshot: what the volume `target` held then. → its id.
     CloneVolume = 68, send OBJECT, receive 0;
     /// Receives: bytes. `target`: a volume or a snapshot of one, `argument`: the offset; all a multiple of 512.
     ReadVolume = 69, send 0, receive PAYLOAD_MAX;

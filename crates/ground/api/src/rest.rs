@@ -36,4 +36,7 @@ pub use storage::{
 pub use task::{Task, TaskState};
 pub use token::{MadeToken, NewToken, Token};
 pub use user::{NewUser, Role, User, UserChange};
-pub use vm::{Console, Exits, NewSnapshot, Origin, Power, PowerAction, PowerRequest, Snapshot, Vm, VmDetail};
+pub use vm::{
+    Console, Exits, NewClone, NewSeed, NewSnapshot, Origin, Power, PowerAction, PowerRequest, Snapshot, Vm,
+    VmDetail,
+};

@@ -59,6 +59,17 @@ fn parts<P: BlockPort>(store: &Store<P>, volumes: &[u64], id: u64) -> Result<Vec
     Ok(volumes.iter().filter_map(of).collect())
 }
 
+/// The snapshot of a volume that belongs to a VM's snapshot `id`.
+pub(crate) fn part<P: BlockPort>(store: &Store<P>, volume: u64, id: u64) -> Result<Target, Status> {
+    let catalog = store.catalog();
+    let Some(Entry::Snapshot { guid: wanted, .. }) = catalog.get(id) else { return Err(Status::NotFound) };
+    let part = catalog.iter().find_map(|(id, entry)| match entry {
+        Entry::Snapshot { volume: of, guid, .. } if *of == volume && guid == wanted => Some(id),
+        _ => None,
+    });
+    part.map(Target::Snapshot).ok_or(Status::NotFound)
+}
+
 impl Keeper {
     /// Deletes snapshots of a set that could not be completed.
     pub(crate) fn delete_doomed<P: BlockPort>(&mut self, store: &mut Store<P>) {

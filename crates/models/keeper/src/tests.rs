@@ -240,6 +240,35 @@ fn snapshots_of_a_vm_are_of_all_its_volumes_and_form_a_tree() {
     assert!(records(&given, VolumeRecord::from_bytes).iter().all(|volume| volume.snapshots == 2));
 }
 
+#[test]
+fn a_volume_is_made_of_a_vms_snapshot_which_may_then_go() {
+    let mut rig = Rig::with_store();
+    let ids = ["a", "b"].map(|name| rig.ask(Kind::CreateVolume, 0, 1 << 20, &named(name, b""), 0).1);
+    vm(&mut rig, &["a", "b"], true);
+    for (seed, id) in (1..).zip(ids) {
+        assert_eq!(rig.ask(Kind::WriteVolume, id, 0, &pattern(4096, seed), 0).0, Status::Ok);
+    }
+    let then = rig.ask(Kind::SnapshotVm, 7, 0, &named("then", b""), 0).1;
+    for id in ids {
+        assert_eq!(rig.ask(Kind::WriteVolume, id, 0, &pattern(4096, 9), 0).0, Status::Ok);
+    }
+    let clones = [("c", ids[0]), ("d", ids[1])].map(|(name, id)| {
+        let (status, clone, _) = rig.ask(Kind::CloneVolume, id, then, &named(name, b""), 0);
+        assert_eq!(status, Status::Ok);
+        clone
+    });
+    for (volume, snapshot) in [(9999, then), (clones[0], then), (ids[0], 9999), (ids[0], ids[1])] {
+        let (status, ..) = rig.ask(Kind::CloneVolume, volume, snapshot, &named("e", b""), 0);
+        assert_eq!(status, Status::NotFound, "{volume} of {snapshot}");
+    }
+    assert_eq!(rig.ask(Kind::DeleteVmSnapshot, 7, then, b"", 0).0, Status::Ok);
+    rig.cut();
+    for (seed, clone) in (1..).zip(clones) {
+        assert_eq!(rig.ask(Kind::ReadVolume, clone, 0, b"", 4096).2, pattern(4096, seed));
+    }
+    assert_eq!(rig.ask(Kind::ReadVolume, ids[1], 0, b"", 4096).2, pattern(4096, 9));
+}
+
 /// The chain as it is read, in pieces: numbers and texts, every hash compared.
 fn chain(rig: &mut Rig, from: u64) -> Vec<(u64, Vec<u8>)> {
     let mut all: Vec<(u64, Vec<u8>)> = Vec::new();

@@ -2,7 +2,7 @@
 
 use crate::ask::{Environment, Use, status};
 use crate::job::{Job, Next, Stage, Step, start};
-use crate::{Keeper, audit};
+use crate::{Keeper, audit, snapshots};
 use abi::name::field;
 use abi::record::{DatastoreRecord, READ_ONLY, VOLATILE, VolumeRecord};
 use abi::{Answer, RequestKind, Status};
@@ -48,7 +48,11 @@ impl Keeper {
             }
             Kind::CloneVolume => {
                 let (name, _) = job.ask.named()?;
-                let made = store.clone_volume(target(store, id)?, &name);
+                let source = match argument {
+                    0 => target(store, id)?,
+                    snapshot => snapshots::part(store, id, snapshot)?,
+                };
+                let made = store.clone_volume(source, &name);
                 job.then_flush(made, |id| id)
             }
             Kind::ReadVolume => {

@@ -26,6 +26,8 @@ pub enum Job {
     MakeDatastore(Vec<u8>, bool),
     /// Restart the host or turn it off.
     Host(RequestKind, u64),
+    /// Make a VM of another one.
+    Clone(Clone),
     /// Copy an object to a new volume.
     Import {
         /// The object.
@@ -33,6 +35,22 @@ pub enum Job {
         /// The volume's name.
         volume: String,
     },
+}
+
+/// A VM that is to be made of another one.
+pub struct Clone {
+    /// The other one.
+    pub vm: u64,
+    /// It was on.
+    pub is_on: bool,
+    /// The snapshot of it that is meant.
+    pub snapshot: Option<u64>,
+    /// The name of the one to be made.
+    pub name: String,
+    /// Its document.
+    pub document: String,
+    /// Volumes of the other one, by their ids, and how those of this one are called.
+    pub volumes: Vec<(u64, String)>,
 }
 
 impl Job {
@@ -57,8 +75,49 @@ impl Job {
                 management.watch.forget_datastore();
                 Ok(Some(String::from("/api/v1/datastore")))
             }
+            Self::Clone(clone) => clone.carry_out(port, progress).await.map(Some),
             Self::Import { object, volume } => import(port, progress, &object, &volume).await.map(Some),
         }
+    }
+}
+
+impl Clone {
+    async fn carry_out<P: Port>(self, port: &P, progress: &Progress<'_, P>) -> Result<String, Problem> {
+        let mut own = None;
+        if self.is_on && self.snapshot.is_none() && !self.volumes.is_empty() {
+            // All volumes at one moment.
+            let name = name_field(&format!("clone {}", self.name)).unwrap_or([0; 64]);
+            own = Some(ask::send(port, RequestKind::SnapshotVm, self.vm, 0, [&name, &[]]).await?);
+        }
+        let mut made = Vec::new();
+        let done = self.make(port, progress, self.snapshot.or(own), &mut made).await;
+        if let Some(snapshot) = own {
+            // A snapshot that stays is seen, and does no harm.
+            let _ = ask::ask(port, RequestKind::DeleteVmSnapshot, self.vm, snapshot).await;
+        }
+        if let Err(problem) = done {
+            for id in made {
+                let _ = ask::ask(port, RequestKind::DeleteVolume, id, 0).await;
+            }
+            return Err(problem);
+        }
+        Ok(format!("/api/v1/vms/{}", self.name))
+    }
+
+    async fn make<P: Port>(
+        &self,
+        port: &P,
+        progress: &Progress<'_, P>,
+        snapshot: Option<u64>,
+        made: &mut Vec<u64>,
+    ) -> Result<(), Problem> {
+        for (source, name) in &self.volumes {
+            let field = name_field(name).unwrap_or([0; 64]);
+            let send = [field.as_slice(), &[]];
+            made.push(ask::send(port, RequestKind::CloneVolume, *source, snapshot.unwrap_or(0), send).await?);
+            progress.tell(made.len() as u64, self.volumes.len() as u64 + 1);
+        }
+        ask::send(port, RequestKind::PutVm, 0, 0, [self.document.as_bytes(), &[]]).await.map(|_| ())
     }
 }
 
@@ -80,7 +139,11 @@ async fn import<P: Port>(
     } else {
         Disk::Raw(file)
     };
-    let bytes = disk.size().max(1).checked_next_multiple_of(BLOCK).unwrap_or(u64::MAX);
+    if disk.size() == 0 {
+        let remedy = "upload it anew";
+        return Err(Problem::new(422, "bad-image", "the image is empty", remedy).of_field("object"));
+    }
+    let bytes = disk.size().checked_next_multiple_of(BLOCK).unwrap_or(u64::MAX / BLOCK * BLOCK);
     let id = ask::send(port, RequestKind::CreateVolume, 0, bytes, [&name, &[]]).await?;
     let copied = copy(port, progress, &mut disk, id).await;
     let flushed = match copied {

@@ -37,6 +37,7 @@ mod configuration;
 pub mod events;
 #[cfg(any(test, feature = "fake"))]
 pub mod fake;
+mod fat;
 pub mod http;
 mod idempotency;
 pub mod identity;
@@ -93,6 +94,7 @@ pub struct Management<P> {
     uploads: Kept<Vec<UploadEntry>>,
     uploading: Turn,
     answers: Answers,
+    waiting: Kept<Vec<operations::vms::Waiting>>,
     web: Web,
     pool: RefCell<Pool>,
     /// Rings when a connection has to give way.
@@ -119,6 +121,7 @@ impl<P: Port> Management<P> {
             uploads: Kept::new("run:uploads"),
             uploading: Turn::default(),
             answers: Answers::default(),
+            waiting: Kept::new("run:waiting"),
             web: Web::default(),
             pool: RefCell::default(),
             gave_way: Bell::default(),
@@ -153,8 +156,9 @@ impl<P: Port> Management<P> {
             self.port.call(Call::Version, &mut [], [0; 3]).map_or(0, |[_, generation, _]| generation);
         self.events.begin(u32::try_from(generation).unwrap_or(u32::MAX));
         self.tasks.open(&self.port).await;
-        if self.answers.kept.load(&self.port).await.is_err() {
-            self.answers.kept.forget();
+        self.answers.open(&self.port).await;
+        if self.waiting.load(&self.port).await.is_err() {
+            self.waiting.forget();
         }
         if self.uploads.load(&self.port).await.is_err() {
             self.uploads.forget();

@@ -1,6 +1,7 @@
 //! What operations do: [`carry_out`] says where each one is.
 
 mod audit;
+mod clones;
 mod consoles;
 mod events;
 mod host;
@@ -8,6 +9,7 @@ mod logs;
 mod network;
 mod power;
 mod root;
+mod seeds;
 mod session;
 mod snapshots;
 mod storage;
@@ -16,7 +18,7 @@ mod tokens;
 pub(crate) mod uploads;
 mod usage;
 mod users;
-mod vms;
+pub(crate) mod vms;
 
 use crate::Management;
 use crate::auth::{self, Caller};
@@ -94,6 +96,8 @@ pub(crate) async fn carry_out<P: Port>(operation: Operation, call: &Call<'_, P>)
         Operation::ShowVmHistory => usage::vm_history(call),
         Operation::ShowVmLog => logs::vm(call),
         Operation::OpenConsole => consoles::open(call),
+        Operation::CloneVm => clones::begin(call).await,
+        Operation::ResetFirmware => vms::reset_firmware(call).await,
         Operation::ListSnapshots => snapshots::list(call).await,
         Operation::CreateSnapshot => snapshots::create(call).await,
         Operation::RevertSnapshot => snapshots::revert(call).await,
@@ -103,6 +107,7 @@ pub(crate) async fn carry_out<P: Port>(operation: Operation, call: &Call<'_, P>)
         Operation::MakeDatastore => storage::make_datastore(call).await,
         Operation::ListVolumes => storage::list_volumes(call).await,
         Operation::CreateVolume => storage::create_volume(call).await,
+        Operation::CreateSeed => seeds::create(call).await,
         Operation::ShowVolume => storage::show_volume(call).await,
         Operation::ChangeVolume => storage::change_volume(call).await,
         Operation::DeleteVolume => storage::delete_volume(call).await,

@@ -154,6 +154,10 @@ routes! {
         "Lines of the host's log and events about a VM";
     OpenConsole: Get "/api/v1/vms/{vm}/consoles/{console}", VIEWER, Nothing => (200, "bytes"), &["from"],
         "A console: by WebSocket, live; else the bytes that are remembered. An operator may type";
+    CloneVm: Post "/api/v1/vms/{vm}/clone", ADMINISTRATOR, Json("NewClone") => (202, "Task"), &[],
+        "Make a VM of a VM, or of a snapshot of it";
+    ResetFirmware: Post "/api/v1/vms/{vm}/firmware/reset", OPERATOR, Nothing => (204, ""), &[],
+        "Make the firmware variables of a VM that does not run as new ones are";
     ListSnapshots: Get "/api/v1/vms/{vm}/snapshots", VIEWER, Nothing => (200, "List<Snapshot>"), PAGE,
         "A VM's snapshots";
     CreateSnapshot: Post "/api/v1/vms/{vm}/snapshots", OPERATOR, Json("NewSnapshot") => (201, "Snapshot"), &[],
@@ -170,6 +174,8 @@ routes! {
     ListVolumes: Get "/api/v1/volumes", VIEWER, Nothing => (200, "List<Volume>"), PAGE, "Volumes";
     CreateVolume: Post "/api/v1/volumes", OPERATOR, Json("NewVolume") => (201, "Volume"), &[],
         "Make a thin volume, or clone one";
+    CreateSeed: Post "/api/v1/seeds", OPERATOR, Json("NewSeed") => (201, "Volume"), &[],
+        "Make a volume that tells a new guest who it is (cloud-init's NoCloud)";
     ShowVolume: Get "/api/v1/volumes/{volume}", VIEWER, Nothing => (200, "Volume"), &[], "A volume";
     ChangeVolume: Patch "/api/v1/volumes/{volume}", ADMINISTRATOR, Json("VolumeChange") => (200, "Volume"), &[],
         "Resize a volume";

@@ -19,11 +19,15 @@ use core::cell::{Cell, RefCell};
 use core::future::{Future, poll_fn};
 use core::pin::Pin;
 use core::task::Poll;
+use core::time::Duration;
 
 /// Most tasks that are remembered.
 const REMEMBERED: usize = 64;
 /// Most that are worked on at once.
 const RUNNING_MAX: usize = 16;
+
+/// Watchers hear of progress so often at most.
+const TELL_EVERY: Duration = Duration::from_secs(1);
 
 /// The tasks.
 pub struct Tasks {
@@ -47,6 +51,8 @@ pub struct Progress<'m, P> {
     task: String,
     is_cancelled: Rc<Cell<bool>>,
     told: Cell<u8>,
+    /// When watchers were last told.
+    told_at: Cell<Duration>,
 }
 
 type Running<'m> = Pin<Box<dyn Future<Output = ()> + 'm>>;
@@ -95,8 +101,8 @@ impl Tasks {
     }
 }
 
-impl<P> Progress<'_, P> {
-    /// It is so far, per cent.
+impl<P: Port> Progress<'_, P> {
+    /// It is so far, per cent; watchers are told once a second.
     pub fn tell(&self, done: u64, all: u64) {
         let percent = done.saturating_mul(100).checked_div(all).unwrap_or(0).min(100);
         let percent = u8::try_from(percent).unwrap_or(100);
@@ -106,6 +112,12 @@ impl<P> Progress<'_, P> {
                     task.progress = percent;
                 }
             });
+            let now = self.management.port.now();
+            if now.saturating_sub(self.told_at.get()) >= TELL_EVERY {
+                self.told_at.set(now);
+                let task = self.management.tasks.find(&self.task);
+                self.management.tell("task", &self.task, task.as_ref().and_then(audit::value));
+            }
         }
     }
 
@@ -181,7 +193,9 @@ impl<P: Port> Management<P> {
 
     async fn carry(&self, work: Work) {
         let Work { task: id, job, is_cancelled } = work;
-        let progress = Progress { management: self, task: id.clone(), is_cancelled, told: Cell::new(0) };
+        let told_at = Cell::new(self.port.now());
+        let progress =
+            Progress { management: self, task: id.clone(), is_cancelled, told: Cell::new(0), told_at };
         let result = job.carry_out(self, &progress).await;
         self.look_at_vms();
         self.tasks.cancelled.borrow_mut().retain(|(task, _)| *task != id);

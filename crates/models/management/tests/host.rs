@@ -450,9 +450,11 @@ fn volumes_are_made_cloned_resized_and_deleted() {
         let path = "/api/v1/volumes";
         for (new, field) in [
             (json!({ "name": "v", "bytes": 1000 }), "bytes"),
+            // Not a whole block.
+            (json!({ "name": "v", "bytes": 512 }), "bytes"),
             (json!({ "name": "v" }), "bytes"),
-            (json!({ "name": "v", "bytes": 512, "source": 1 }), "bytes"),
-            (json!({ "name": "", "bytes": 512 }), "name"),
+            (json!({ "name": "v", "bytes": 4096, "source": 1 }), "bytes"),
+            (json!({ "name": "", "bytes": 4096 }), "name"),
         ] {
             assert_eq!(admin.json("POST", path, &new).await.json()["field"], field);
         }
@@ -481,8 +483,13 @@ fn counters_are_there_for_prometheus() {
         assert!(text.contains("\nbramble_vm_running{vm=\"web\"} 1\n"), "{text}");
         assert!(text.contains("\nbramble_vm_exits_total{vm=\"web\",reason=\"memory\"} 64\n"));
         assert_eq!(admin.get("/api/v1/host").await.json()["pes"], 4);
-        let refused = admin.json("POST", "/api/v1/host/power", &json!({ "action": "restart" })).await;
-        assert_eq!(admin.ended(&house, &refused).await["problem"]["reason"], "not-supported");
+        let restart = admin.json("POST", "/api/v1/host/power", &json!({ "action": "restart" })).await;
+        assert_eq!(admin.ended(&house, &restart).await["state"], "done");
+        let list = admin.get("/api/v1/vms").await.json();
+        assert_eq!((&list["items"][1]["starts"], &list["items"][1]["power"]), (&json!(2), &json!("running")));
+        let off = admin.json("POST", "/api/v1/host/power", &json!({ "action": "turn-off" })).await;
+        assert_eq!(admin.ended(&house, &off).await["state"], "done");
+        assert_eq!(admin.get("/api/v1/vms/web").await.json()["power"], "off");
     });
 }
 
@@ -495,7 +502,7 @@ fn a_request_that_comes_again_with_its_key_makes_nothing_twice() {
         admin.headers += "Idempotency-Key: one\r\n";
         let first = admin.json("POST", "/api/v1/volumes", &new).await;
         assert_eq!(first.status, 201);
-        let other = admin.json("POST", "/api/v1/volumes", &json!({ "name": "w", "bytes": 512 })).await;
+        let other = admin.json("POST", "/api/v1/volumes", &json!({ "name": "w", "bytes": 4096 })).await;
         assert_eq!((other.status, other.json()["reason"].as_str()), (422, Some("key-used")));
         (admin.headers.clone(), first)
     });

@@ -97,7 +97,7 @@ pub struct Volume {
 pub struct NewVolume {
     /// 1 to 64 bytes without control characters and `/`.
     pub name: String,
-    /// Its size, a multiple of 512; without it, `source` says it.
+    /// Its size, a multiple of 4096; without it, `source` says it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
     /// A volume or snapshot that it is to hold what that one holds.
@@ -110,7 +110,7 @@ pub struct NewVolume {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct VolumeChange {
-    /// Its size, a multiple of 512; **a smaller one loses what lies behind**.
+    /// Its size, a multiple of 4096; **a smaller one loses what lies behind**.
     pub bytes: u64,
 }
 

@@ -59,6 +59,39 @@ pub struct VmDetail {
     pub addresses: Vec<Address>,
     /// Its configuration: one `[[vm]]` of `host.toml`.
     pub configuration: host::Vm,
+    /// Fields of the configuration that the running VM does not have yet: they wait for its next start.
+    #[serde(default)]
+    pub waits_for_start: Vec<String>,
+}
+
+/// A VM that is to be made of another one, with volumes of its own that hold what that one's hold.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct NewClone {
+    /// Its name: 1 to 32 characters of a–z, 0–9 and `-`. Its volumes are called after it. It does not start with the
+    /// host, and its cards have addresses of their own.
+    pub name: String,
+    /// The id of a snapshot: what the VM had then; else what it has now, at one moment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<u64>,
+}
+
+/// A volume that tells a new guest who it is: cloud-init's NoCloud, a file system called `cidata`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct NewSeed {
+    /// Name of the volume that it becomes: to be a read-only disk of the VM.
+    pub volume: String,
+    /// The file `user-data`: `#cloud-config`, or a script.
+    pub user_data: String,
+    /// The file `meta-data`; without it the volume's name is the `instance-id`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub meta_data: Option<String>,
+    /// The file `network-config`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network_config: Option<String>,
 }
 
 /// Where a VM's configuration is.

@@ -296,7 +296,13 @@ impl State {
             Kind::ListAddresses => {
                 Ok(page(&self.addresses(environment.uptime()), argument, AddressRecord::to_bytes))
             }
-            Kind::RestartHost | Kind::TurnHostOff => Err((Status::NotSupported, 0)),
+            Kind::ResetFirmwareVariables => self.vms.reset_firmware(target),
+            Kind::RestartHost | Kind::TurnHostOff => {
+                for said in self.vms.end_all(kind == Kind::RestartHost, environment.uptime()) {
+                    self.say(environment, said);
+                }
+                Ok((0, Vec::new()))
+            }
             _ => self.objects.request(request, send),
         }
     }

@@ -238,6 +238,32 @@ impl Vms {
         Ok(format!("{}: {said}", vm.name))
     }
 
+    /// Makes firmware variables new.
+    pub fn reset_firmware(&mut self, handle: u64) -> Answered {
+        let vm = self.vm(handle)?;
+        match (vm.configuration().boot.firmware, vm.power) {
+            (None, _) => Err((Status::NotFound, 0)),
+            (Some(_), record::OFF) => Ok((0, Vec::new())),
+            (Some(_), _) => Err((Status::Conflict, 0)),
+        }
+    }
+
+    /// The host goes: all VMs end, and those that start with a host that comes back do so.
+    pub fn end_all(&mut self, comes_back: bool, now: Duration) -> Vec<String> {
+        let mut said = Vec::new();
+        for vm in &mut self.list {
+            if vm.is_on() {
+                vm.stop(now);
+                said.push(format!("{}: off", vm.name));
+            }
+            if comes_back && vm.configuration().autostart {
+                vm.start(now);
+                said.push(format!("{}: started with the host", vm.name));
+            }
+        }
+        said
+    }
+
     /// What all VMs did since the host started.
     pub fn all_done(&self, now: Duration) -> Done {
         self.list.iter().fold(self.gone, |sum, vm| add(sum, vm.done(now)))

@@ -39,8 +39,7 @@ pub(super) async fn create<P: Port>(call: &Call<'_, P>) -> Result<Outcome, Probl
     let id = ask::send(port, RequestKind::SnapshotVm, vm.handle, 0, [&field, &[]]).await?;
     let made = serde_json::json!({ "id": id, "name": name });
     call.note("vm.snapshot", call.segment(0), None, Some(made)).await;
-    let snapshot = all(port, vm.handle).await?.into_iter().find(|snapshot| snapshot.id == id);
-    let snapshot = snapshot.ok_or_else(|| no_such_snapshot(id))?;
+    let snapshot = find(port, vm.handle, id).await?;
     let location = format!("/api/v1/vms/{}/snapshots/{id}", call.segment(0));
     Ok(Response::json(201, &snapshot).header("Location", location).into())
 }
@@ -57,11 +56,16 @@ async fn change<P: Port>(call: &Call<'_, P>, kind: RequestKind, what: &str) -> R
     let port = &call.management.port;
     let vm = inventory::find(port, call.segment(0))?;
     let id = call.id(1)?;
-    let snapshot = all(port, vm.handle).await?.into_iter().find(|snapshot| snapshot.id == id);
-    let snapshot = snapshot.ok_or_else(|| no_such_snapshot(id))?;
+    let snapshot = find(port, vm.handle, id).await?;
     ask::ask(port, kind, vm.handle, id).await?;
     call.note(what, call.segment(0), crate::audit::value(&snapshot), None).await;
     Ok(Response::empty(204).into())
+}
+
+/// A snapshot of a VM.
+pub(super) async fn find<P: Port>(port: &P, handle: u64, id: u64) -> Result<Snapshot, Problem> {
+    let snapshot = all(port, handle).await?.into_iter().find(|snapshot| snapshot.id == id);
+    snapshot.ok_or_else(|| no_such_snapshot(id))
 }
 
 fn no_such_snapshot(id: u64) -> Problem {

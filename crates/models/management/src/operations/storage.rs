@@ -101,7 +101,7 @@ pub(super) async fn list_volumes<P: Port>(call: &Call<'_, P>) -> Result<Outcome,
     call.page(volumes(&call.management.port).await?)
 }
 
-async fn volumes<P: Port>(port: &P) -> Result<Vec<Volume>, Problem> {
+pub(super) async fn volumes<P: Port>(port: &P) -> Result<Vec<Volume>, Problem> {
     ask::list(port, RequestKind::ListVolumes, 0, &[], |bytes| {
         let record = VolumeRecord::from_bytes(bytes);
         Volume {
@@ -115,7 +115,7 @@ async fn volumes<P: Port>(port: &P) -> Result<Vec<Volume>, Problem> {
     .await
 }
 
-async fn volume<P: Port>(port: &P, id: u64) -> Result<Volume, Problem> {
+pub(super) async fn volume<P: Port>(port: &P, id: u64) -> Result<Volume, Problem> {
     volumes(port).await?.into_iter().find(|volume| volume.id == id).ok_or_else(|| {
         let detail = format!("there is no volume {id}");
         Problem::new(404, "no-such-volume", detail, "GET /api/v1/volumes lists them")
@@ -130,6 +130,9 @@ pub(super) async fn create_volume<P: Port>(call: &Call<'_, P>) -> Result<Outcome
     let new: NewVolume = call.json()?;
     let port = &call.management.port;
     let name = checked_name(&new.name)?;
+    if volumes(port).await?.iter().any(|volume| volume.name == new.name) {
+        return Err(volume_exists(&new.name).of_field("name"));
+    }
     let id = match (new.source, new.bytes) {
         (None, Some(bytes)) => {
             check_size(bytes)?;
@@ -166,11 +169,17 @@ pub(super) async fn delete_volume<P: Port>(call: &Call<'_, P>) -> Result<Outcome
     Ok(Response::empty(204).into())
 }
 
+/// That a name is taken.
+pub(super) fn volume_exists(name: &str) -> Problem {
+    let detail = format!("there is a volume {name} already");
+    Problem::new(409, "volume-exists", detail, "choose another name, or delete that volume")
+}
+
 fn check_size(bytes: u64) -> Result<(), Problem> {
-    if bytes > 0 && bytes.is_multiple_of(512) {
+    if bytes > 0 && bytes.is_multiple_of(4096) {
         return Ok(());
     }
-    let remedy = "give a multiple of 512 above 0";
+    let remedy = "give a multiple of 4096 above 0";
     Err(Problem::new(422, "bad-size", "this is no size of a volume", remedy).of_field("bytes"))
 }
 
@@ -275,6 +284,9 @@ pub(super) async fn import<P: Port>(call: &Call<'_, P>) -> Result<Outcome, Probl
         return Err(
             Problem::new(422, "no-such-object", detail, "GET /api/v1/objects lists them").of_field("object")
         );
+    }
+    if volumes(&call.management.port).await?.iter().any(|volume| volume.name == new.volume) {
+        return Err(volume_exists(&new.volume).of_field("volume"));
     }
     let job = Job::Import { object: new.object.clone(), volume: new.volume.clone() };
     let task = call.management.begin(call.caller()?, "volume.import", &new.volume, job).await?;

@@ -65,6 +65,15 @@ pub enum StorageCommand {
     Download { object: String, file: PathBuf },
     /// Delete an object.
     DeleteObject { object: String },
+    /// Make a volume that tells a new guest who it is, by cloud-init: give it to the VM as a disk.
+    Seed {
+        volume: String,
+        /// A file: #cloud-config, or a script.
+        user_data: PathBuf,
+        /// A file: cloud-init's network-config.
+        #[arg(long, value_name = "FILE")]
+        network: Option<PathBuf>,
+    },
     /// Make a volume of an object that is a raw or qcow2 image.
     Import { object: String, volume: String },
 }
@@ -130,6 +139,16 @@ impl StorageCommand {
             Self::DeleteObject { object } => {
                 let path = format!("/api/v1/objects/{}", super::escaped(&object));
                 drop(client.send("DELETE", &path, "", &[])?);
+            }
+            Self::Seed { volume, user_data, network } => {
+                let read = |file: &PathBuf| {
+                    std::fs::read_to_string(file).with_context(|| format!("can't read {}", file.display()))
+                };
+                let mut new = json!({ "volume": volume, "user_data": read(&user_data)? });
+                if let Some(network) = &network {
+                    new["network_config"] = read(network)?.into();
+                }
+                show.one(&client.json("POST", "/api/v1/seeds", &new)?.json()?);
             }
             Self::Import { object, volume } => {
                 let new = json!({ "object": object, "volume": volume });

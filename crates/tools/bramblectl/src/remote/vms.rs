@@ -74,6 +74,17 @@ pub enum VmCommand {
     },
     /// Print what the host's log has about a VM.
     Log { vm: String },
+    /// Make a VM of a VM, with volumes of its own.
+    Clone {
+        vm: String,
+        /// The new VM's name.
+        name: String,
+        /// Of what it had then: a snapshot's name or id.
+        #[arg(long)]
+        snapshot: Option<String>,
+    },
+    /// Make the firmware variables of a VM that does not run as new ones are.
+    ResetFirmware { vm: String },
     /// Take a snapshot of a VM.
     Snapshot { vm: String, name: String },
     /// List a VM's snapshots.
@@ -126,6 +137,17 @@ impl VmCommand {
             Self::Statistics { vm } => show.one(&client.get(&format!("{}/statistics", at(&vm)))?),
             Self::History { vm, span } => span.show(show, &client, &format!("{}/history", at(&vm)))?,
             Self::Log { vm } => print_log(show, &client.get(&format!("{}/log", at(&vm)))?),
+            Self::Clone { vm, name, snapshot } => {
+                let mut new = json!({ "name": name });
+                if let Some(snapshot) = snapshot {
+                    new["snapshot"] = find_snapshot(&client, &vm, &snapshot)?;
+                }
+                let begun = client.json("POST", &format!("{}/clone", at(&vm)), &new)?;
+                show.one(&client.ended(&begun)?);
+            }
+            Self::ResetFirmware { vm } => {
+                drop(client.send("POST", &format!("{}/firmware/reset", at(&vm)), "", &[])?);
+            }
             Self::Snapshot { vm, name } => {
                 let made =
                     client.json("POST", &format!("{}/snapshots", at(&vm)), &json!({ "name": name }))?;
@@ -162,11 +184,16 @@ fn power(show: &Show, client: &Client, vm: &str, action: &str) -> Result<()> {
 
 /// Where a snapshot is, by its name or id.
 fn snapshot_at(client: &Client, vm: &str, snapshot: &str) -> Result<String> {
+    Ok(format!("{}/snapshots/{}", at(vm), find_snapshot(client, vm, snapshot)?))
+}
+
+/// A snapshot's id, by its name or id.
+fn find_snapshot(client: &Client, vm: &str, snapshot: &str) -> Result<Value> {
     let all = client.list(&format!("{}/snapshots", at(vm)))?;
     let id = |found: &&Value| found["id"].to_string() == snapshot;
     let found = all.iter().find(|found| found["name"] == snapshot).or_else(|| all.iter().find(id));
     let found = found.with_context(|| {
         format!("{vm} has no snapshot {snapshot}: `bramblectl vm snapshots {vm}` lists them")
     })?;
-    Ok(format!("{}/snapshots/{}", at(vm), found["id"]))
+    Ok(found["id"].clone())
 }
