@@ -3,6 +3,7 @@
 import { useEffect, useState } from "preact/hooks";
 import { type Key, t } from "../i18n";
 import { duration } from "../i18n/format";
+import { someoneLooks } from "../state/attention";
 import { Card, Empty, Loading } from "../ui/parts";
 import { ProblemNotice } from "../ui/problem";
 import { Chart } from "./chart";
@@ -28,7 +29,7 @@ export function Charts({ of, load, empty }: Props) {
   useEffect(() => {
     let isOver = false;
     const ask = (): void => {
-      if (document.visibilityState !== "visible") return;
+      if (!someoneLooks()) return;
       load({ seconds, step: Math.ceil(seconds / 240) }).then(
         (found) => {
           if (isOver) return;

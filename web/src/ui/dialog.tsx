@@ -14,6 +14,9 @@ interface DialogProps {
   wide?: boolean;
 }
 
+/** Where a form begins. */
+const FIELDS = "form input:not([hidden]), form select, form textarea";
+
 export function Dialog({ title, close, children, wide }: DialogProps) {
   const dialog = useRef<HTMLDialogElement>(null);
   const id = useId();
@@ -21,6 +24,8 @@ export function Dialog({ title, close, children, wide }: DialogProps) {
     const opened = dialog.current;
     const before = document.activeElement;
     if (opened && !opened.open) opened.showModal();
+    // What is asked for comes first; where nothing is, the button that does nothing.
+    opened?.querySelector<HTMLElement>(`${FIELDS}, footer .button`)?.focus();
     return () => {
       opened?.close();
       if (before instanceof HTMLElement && before.isConnected) before.focus();

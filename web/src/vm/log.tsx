@@ -3,6 +3,7 @@
 import { useEffect, useState } from "preact/hooks";
 import { type Schemas, get } from "../api/client";
 import { t } from "../i18n";
+import { someoneLooks } from "../state/attention";
 import { tasks } from "../state/store";
 import { EventLine } from "../ui/event";
 import { Card, Empty, Loading, When } from "../ui/parts";
@@ -18,7 +19,7 @@ export function Log({ vm }: Shown) {
   const [error, setError] = useState<unknown>(null);
   useEffect(() => {
     const ask = (): void => {
-      if (document.visibilityState !== "visible") return;
+      if (!someoneLooks()) return;
       get("/api/v1/vms/{vm}/log", { at: { vm: vm.name } }).then((found) => {
         setLog(found);
         setError(null);

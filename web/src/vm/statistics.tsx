@@ -5,6 +5,7 @@ import { useEffect, useState } from "preact/hooks";
 import { Failed, type Schemas, get } from "../api/client";
 import { type Key, t } from "../i18n";
 import { number, percent, span } from "../i18n/format";
+import { someoneLooks } from "../state/attention";
 import { Card, Empty, Loading } from "../ui/parts";
 import { ProblemNotice } from "../ui/problem";
 import type { Shown } from "./detail";
@@ -17,7 +18,7 @@ export function Statistics({ vm }: Shown) {
   const [error, setError] = useState<unknown>(null);
   useEffect(() => {
     const ask = (): void => {
-      if (document.visibilityState !== "visible") return;
+      if (!someoneLooks()) return;
       get("/api/v1/vms/{vm}/statistics", { at: { vm: vm.name } }).then(
         (found: Schemas["VmStatistics"]) => {
           setNumbers(found);
