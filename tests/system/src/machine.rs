@@ -4,7 +4,7 @@
 //! ends that.
 
 use crate::board::Board;
-use crate::serial::{Tap, Transcript};
+use crate::serial::{Tap, Terminal, Transcript};
 use anyhow::{Context, Result, bail};
 use std::ffi::OsString;
 use std::io::Write;
@@ -231,6 +231,21 @@ impl Machine {
             }
             thread::sleep(Duration::from_millis(20));
         }
+    }
+}
+
+impl Terminal for Machine {
+    fn expect_match(
+        &mut self,
+        what: &str,
+        within: Duration,
+        find: &dyn Fn(&str) -> Option<usize>,
+    ) -> Result<String> {
+        self.transcript.expect_match(what, within, find)
+    }
+
+    fn send(&mut self, text: &str) -> Result<()> {
+        self.send_bytes(text.as_bytes())
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::archive::{host_disk, image_disk, nic, vm};
 use crate::machine::HostDisk;
+use crate::serial::Terminal;
 use crate::{ArchiveBuilder, Artifacts, Board, Machine, MachineConfig, console, tree};
 use anyhow::{Context, Result};
 use api::host::{ConsoleMode, Disk, Vm};
@@ -189,11 +190,16 @@ pub fn seed(config: &mut MachineConfig) -> Result<()> {
 /// Chooses the guest on the console's menu and logs in as root, who needs no password.
 pub fn log_in(machine: &mut Machine, guest: &str) -> Result<()> {
     console::select(machine, guest)?;
-    machine.expect("login:", BOOT)?;
-    machine.send("root\r")?;
-    machine.expect("#", ANSWER).context("no shell after the login")?;
+    log_in_at(machine)
+}
+
+/// Logs in at a console that is there.
+pub fn log_in_at(terminal: &mut impl Terminal) -> Result<()> {
+    terminal.expect("login:", BOOT)?;
+    terminal.send("root\r")?;
+    terminal.expect("#", ANSWER).context("no shell after the login")?;
     // Answers must not be mistaken for the echo of questions.
-    shell(machine, "stty -echo")?;
+    shell(terminal, "stty -echo")?;
     Ok(())
 }
 
@@ -248,10 +254,10 @@ pub fn copy_sparse(from: &Path, to: &Path) -> Result<()> {
 }
 
 /// Runs a command in the shell of the selected guest and returns what it said.
-pub fn shell(machine: &mut Machine, command: &str) -> Result<String> {
-    machine.send(&format!("{command}; echo status-$?-\r"))?;
+pub fn shell(terminal: &mut impl Terminal, command: &str) -> Result<String> {
+    terminal.send(&format!("{command}; echo status-$?-\r"))?;
     // With an echo the text of the command comes first: `$?` in it is no number.
-    let said = machine.expect_match("the end of the command", ANSWER, |text| {
+    let said = terminal.expect_match("the end of the command", ANSWER, &|text| {
         let from = text
             .match_indices("status-")
             .find(|(at, _)| text[at + 7..].starts_with(|c: char| c.is_ascii_digit()))?

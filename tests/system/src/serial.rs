@@ -14,6 +14,25 @@ use std::time::{Duration, Instant};
 /// Receives every byte of the line as it comes.
 pub type Tap = Box<dyn FnMut(&[u8]) + Send>;
 
+/// What one types at, and what answers.
+pub trait Terminal {
+    /// See [`Transcript::expect_match`].
+    fn expect_match(
+        &mut self,
+        what: &str,
+        within: Duration,
+        find: &dyn Fn(&str) -> Option<usize>,
+    ) -> Result<String>;
+
+    /// Types `text`.
+    fn send(&mut self, text: &str) -> Result<()>;
+
+    /// Waits until it says `text`, and returns what came before it.
+    fn expect(&mut self, text: &str, within: Duration) -> Result<String> {
+        self.expect_match(text, within, &|heard| heard.find(text).map(|at| at + text.len()))
+    }
+}
+
 #[derive(Default)]
 struct Heard {
     bytes: Vec<u8>,

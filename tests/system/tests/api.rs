@@ -1,26 +1,19 @@
 //! The host's API over TLS, through QEMU's user network, as a client that has pinned the CA of the console.
 
-mod https;
-
 use anyhow::{Context, Result, ensure};
-use https::Client;
 use rustls::HandshakeKind;
-use std::net::TcpListener;
 use std::time::Duration;
+use system::cli::free_port;
+use system::https::{self, Client};
 use system::scene::{ANSWER, BOOT, Scene, on};
 use system::{Board, Machine};
 
 /// Long enough for five seconds of silence on a slow machine, and for the back-off.
 const NEXT: Duration = Duration::from_secs(180);
 
-/// A port that nobody listens on.
-fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
-}
-
 /// A scene whose host is reached by 443 and 80; the ports here.
 fn reached(mut scene: Scene, arguments: &str) -> Result<(Scene, u16, u16)> {
-    let (secure, plain) = (free_port()?, free_port()?);
+    let (secure, plain) = (free_port(0)?, free_port(0)?);
     scene.config.uplink = true;
     scene.config.forwards = vec![(secure, 443), (plain, 80)];
     scene.config.append = format!("{} {arguments}", scene.config.append);

@@ -144,6 +144,34 @@ fn vms_of_the_datastore_start_with_the_host() -> Result<()> {
     Ok(())
 }
 
+/// A Pi with a seed: hostd runs, and a VM of the card's datastore starts by itself and does its work.
+#[test]
+fn hostd_runs_and_a_vm_of_the_card_starts_on_raspi4b() -> Result<()> {
+    let mut scene = on(Board::Raspi4b, "datastore-pi");
+    let [image, record] = [scene.file("store.img")?, scene.file("record.toml")?];
+    let store = StoreImage::make(&image, 256)?;
+    store.import(&Artifacts::here().test_guest("test-guest"), "object:file:test-guest")?;
+    let text = "[[vm]]\nname = \"own\"\nvcpus = 2\nmemory = \"64MiB\"\n\
+                [vm.boot]\nkernel = \"test-guest\"\ncommand_line = \"bramble.test=hello\"\n";
+    fs::write(&record, text)?;
+    store.import(&record, "object:vm:own")?;
+    attach(&mut scene, &image, "card");
+    let mut machine = scene.start()?;
+    machine.expect("host: all VMs are off", BOOT)?;
+    machine.wait_exit(BOOT)?;
+    let text = machine.text();
+    for said in
+        ["hostd: generation 1 runs", "partition 2 of disk", "own: 2 vCPUs, 64 MiB", "own| TEST hello ok"]
+    {
+        ensure!(text.contains(said), "the log lacks {said:?}:\n{text}");
+    }
+    store.check()?;
+    for path in [image, record] {
+        fs::remove_file(path)?;
+    }
+    Ok(())
+}
+
 /// What is not clearly the host's own is not touched.
 #[test]
 fn two_datastores_or_a_foreign_one_are_left_alone() -> Result<()> {

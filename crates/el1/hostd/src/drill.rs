@@ -5,7 +5,7 @@
 //! |---|---|
 //! | `hostd.kill=A,B,…` | generation n ends by the n-th of them, again from the first after the last: `panic`, `exit`, `memory`, `fault`, `hang` |
 //! | `hostd.kills=N` | … up to generation N; without it each once |
-//! | `hostd.after=N` | … once it has served N connections, not right after its start |
+//! | `hostd.after=N,M,…` | … once it has served N connections, not right after its start; the next one M, the last number for all that follow |
 //! | `hostd.idle` | says how often it left for EL2 in ten seconds without work |
 //! | `hostd.measure` | says what each call takes; under QEMU's icount a nanosecond is an instruction |
 //! | `hostd.handshakes` | says what the computing of each handshake takes |
@@ -53,7 +53,7 @@ pub fn tasks(
         tasks.push(Box::pin(idle(vmkernel)));
     }
     if let Some(end) = end(boot, generation) {
-        let after = argument(boot, "hostd.after=").and_then(|n| n.parse().ok()).unwrap_or(0);
+        let after = after(boot, generation);
         tasks.push(Box::pin(async move {
             Timer::after(LIFE).await;
             while SERVED.load(Ordering::Relaxed) < after {
@@ -71,6 +71,12 @@ fn end(boot: &'static Boot, generation: WorldGeneration) -> Option<&'static str>
     let kills = argument(boot, "hostd.kills=").and_then(|n| n.parse().ok()).unwrap_or(ends.len());
     let turn = generation.0 as usize - 1;
     (turn < kills).then(|| ends[turn % ends.len()])
+}
+
+/// How many connections this generation serves before.
+fn after(boot: &'static Boot, generation: WorldGeneration) -> u32 {
+    let numbers = argument(boot, "hostd.after=").unwrap_or_default().split(',');
+    numbers.take(generation.0 as usize).last().and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
 fn die(boot: &'static Boot, how: &str) {

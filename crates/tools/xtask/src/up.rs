@@ -1,6 +1,5 @@
 //! `./bramble up`: a host in QEMU, its serial line on the terminal and on a socket for `./bramble console`.
 
-mod api;
 mod attach;
 mod check;
 mod line;
@@ -14,10 +13,9 @@ use crate::run::{quiet, step};
 use crate::{build, install, pi};
 use anyhow::{Context, Result};
 use std::fs;
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use system::{ArchiveBuilder, Artifacts, Board, MachineConfig};
+use system::{ArchiveBuilder, Artifacts, Board, MachineConfig, cli};
 
 /// Boots a host and stays with it until it ends, or (with `--check`) until it has shown that it works.
 pub fn up(at: &Artifacts, options: &UpOptions) -> Result<ExitCode> {
@@ -33,7 +31,7 @@ pub fn up(at: &Artifacts, options: &UpOptions) -> Result<ExitCode> {
     config.memory_mib = memory_mib;
     config.append.clone_from(&options.append);
     config.uplink = board.has_virtio();
-    let port = if config.uplink { Some(free_port()?) } else { None };
+    let port = if config.uplink { Some(cli::free_port(PORT)?) } else { None };
     config.forwards = port.map(|port| (port, 443)).into_iter().collect();
     let archive = if board == Board::Raspi4b {
         // From the very files that go on a Pi's card.
@@ -56,12 +54,6 @@ pub fn up(at: &Artifacts, options: &UpOptions) -> Result<ExitCode> {
 
 /// The port that `up` tries first, so that an address can be remembered.
 const PORT: u16 = 8443;
-
-/// A port of the loopback interface that nobody listens on.
-fn free_port() -> Result<u16> {
-    let listener = TcpListener::bind(("127.0.0.1", PORT)).or_else(|_| TcpListener::bind("127.0.0.1:0"));
-    Ok(listener.and_then(|listener| listener.local_addr()).context("no free port on 127.0.0.1")?.port())
-}
 
 /// The VMs of `--vm` in a boot archive; without, two Debian guests in a datastore. What the host has of them.
 fn on_disk(

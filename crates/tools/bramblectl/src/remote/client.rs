@@ -16,6 +16,13 @@ use std::time::Duration;
 /// How often, once a second, a host that does not answer is asked again where it is worth it.
 pub const TRIES: u32 = 60;
 
+/// How long an answer that may be asked for again is waited for.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+fn is_silence(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
+}
+
 /// A host to ask.
 pub struct Client {
     pub context: Context,
@@ -73,7 +80,19 @@ impl Client {
         }
     }
 
+    /// Asks for a resource, again where hostd seems to have ended meanwhile: that changes nothing.
     pub fn get(&self, path: &str) -> Result<Value> {
+        for _ in 0..2 {
+            let answer = self.begin("GET", path, "Content-Length: 0\r\n").and_then(|mut connection| {
+                connection.set_patience(PATIENCE)?;
+                read_answer(&mut connection)
+            });
+            match answer {
+                Err(error) if error.downcast_ref::<io::Error>().is_some_and(is_silence) => {}
+                Err(error) => return Err(error),
+                Ok(answer) => return checked(answer)?.json(),
+            }
+        }
         self.send("GET", path, "", &[])?.json()
     }
 

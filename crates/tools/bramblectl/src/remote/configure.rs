@@ -37,7 +37,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    fn apply(&self, vm: &mut Value) -> Result<()> {
+    fn apply(&self, vm: &mut Value) {
         let put = |object: &mut Value, field: &str, value: Option<Value>| {
             if let Some(value) = value {
                 object[field] = value;
@@ -59,12 +59,10 @@ impl Settings {
             vm["disk"] = self.volume.iter().map(|name| json!({ "volume": name })).collect();
         }
         if let Some(nics) = self.nics {
-            let Value::Array(cards) = &mut vm["nic"] else {
-                return Ok(vm["nic"] = vec![json!({}); nics].into());
-            };
+            let mut cards = vm["nic"].as_array().cloned().unwrap_or_default();
             cards.resize(nics, json!({}));
+            vm["nic"] = cards.into();
         }
-        Ok(())
     }
 }
 
@@ -80,7 +78,7 @@ pub fn new(vm: &str, settings: &Settings) -> Result<Value> {
         );
         json!({ "name": vm, "boot": {}, "disk": [], "nic": [{}] })
     };
-    settings.apply(&mut configuration)?;
+    settings.apply(&mut configuration);
     Ok(configuration)
 }
 
@@ -91,7 +89,7 @@ pub fn changed(shown: &Value, file: Option<&Path>, settings: &Settings) -> Resul
         None => shown["configuration"].clone(),
     };
     ensure!(configuration.is_object(), "the host does not say how the VM is configured");
-    settings.apply(&mut configuration)?;
+    settings.apply(&mut configuration);
     Ok(configuration)
 }
 

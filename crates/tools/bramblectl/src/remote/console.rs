@@ -8,12 +8,17 @@ use crate::system::terminal;
 use anyhow::{Result, bail};
 use std::io::{self, Read, Write};
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Ctrl-].
 const LEAVE: u8 = 0x1d;
 /// How often a lost connection is tried again.
 const TRIES: u32 = 30;
+/// After so long a silence the host is asked whether it is there: where hostd was restarted, nobody is at the other end of
+/// this connection, and nobody says so to who only listens.
+const SILENCE: Duration = Duration::from_secs(3);
+/// Without an answer for so long the connection is taken for lost.
+const LOST: Duration = Duration::from_secs(20);
 
 /// Is at the console until Ctrl-], or the end of what is typed; with `log`, prints what the host remembers.
 pub fn attend(client: &Client, vm: &str, console: &str, log: bool) -> Result<()> {
@@ -66,7 +71,16 @@ fn session(client: &Client, path: &str, keys: &Receiver<Vec<u8>>, at: &mut u64) 
     })?;
     connection.set_patience(Duration::from_millis(20)).map_err(Lost::For)?;
     let mut told = false;
+    let (mut heard, mut asked) = (Instant::now(), false);
     loop {
+        match heard.elapsed() {
+            silent if silent > LOST => return Err(Lost::Connection(told)),
+            silent if silent > SILENCE && !asked => {
+                write_frame(&mut connection, 9, &[]).map_err(|_| Lost::Connection(told))?;
+                asked = true;
+            }
+            _ => {}
+        }
         match keys.try_recv() {
             Ok(typed) => {
                 let (before, leaves) = match typed.iter().position(|key| *key == LEAVE) {
@@ -89,7 +103,7 @@ fn session(client: &Client, path: &str, keys: &Receiver<Vec<u8>>, at: &mut u64) 
             Err(TryRecvError::Empty) => {}
         }
         match receive(&mut connection, &mut bytes, at) {
-            Ok(true) => told = true,
+            Ok(true) => (told, heard, asked) = (true, Instant::now(), false),
             Ok(false) => {}
             Err(Ended::Refused) => {
                 return Err(Lost::For(anyhow::anyhow!("the host ended it: may you type here?")));
@@ -105,8 +119,8 @@ fn read_for(
     at: &mut u64,
     time: Duration,
 ) -> Result<(), Ended> {
-    let end = std::time::Instant::now() + time;
-    while std::time::Instant::now() < end {
+    let end = Instant::now() + time;
+    while Instant::now() < end {
         receive(connection, bytes, at)?;
     }
     Ok(())

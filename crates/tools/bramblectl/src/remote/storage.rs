@@ -164,7 +164,8 @@ impl StorageCommand {
 fn find(client: &Client, volume: &str) -> Result<Value> {
     let all = client.list("/api/v1/volumes")?;
     let named = all.iter().find(|found| found["name"] == volume);
-    let found = named.or_else(|| all.iter().find(|found| found["id"].to_string() == volume));
+    let id = volume.parse::<u64>().ok();
+    let found = named.or_else(|| all.iter().find(|found| id.is_some() && found["id"].as_u64() == id));
     found
         .cloned()
         .with_context(|| format!("there is no volume {volume}: `bramblectl storage volumes` lists them"))

@@ -190,8 +190,9 @@ fn snapshot_at(client: &Client, vm: &str, snapshot: &str) -> Result<String> {
 /// A snapshot's id, by its name or id.
 fn find_snapshot(client: &Client, vm: &str, snapshot: &str) -> Result<Value> {
     let all = client.list(&format!("{}/snapshots", at(vm)))?;
-    let id = |found: &&Value| found["id"].to_string() == snapshot;
-    let found = all.iter().find(|found| found["name"] == snapshot).or_else(|| all.iter().find(id));
+    let id = snapshot.parse::<u64>().ok();
+    let has_id = |found: &&Value| id.is_some() && found["id"].as_u64() == id;
+    let found = all.iter().find(|found| found["name"] == snapshot).or_else(|| all.iter().find(has_id));
     let found = found.with_context(|| {
         format!("{vm} has no snapshot {snapshot}: `bramblectl vm snapshots {vm}` lists them")
     })?;

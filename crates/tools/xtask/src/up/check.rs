@@ -3,7 +3,6 @@
 //! The host is asked for its VMs by `bramblectl` (where it is on a network). Each guest is chosen on the console's menu, must show a login prompt on its PL011 and on its virtio console, and
 //! computes on each something that only a running shell can know. The kernels are compared with Debian's packages.
 
-use super::api::{self, Cli};
 use crate::guests::Guests;
 use crate::run::{seconds, step};
 use anyhow::{Context, Result, ensure};
@@ -14,11 +13,15 @@ use std::fs;
 use std::io::Read;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
+use system::cli::{self, Cli};
 use system::{ArchiveBuilder, Artifacts, Machine, MachineConfig, console};
 
 /// A hung guest is told from a slow machine by this.
 const BOOT: Duration = Duration::from_secs(600);
 const ANSWER: Duration = Duration::from_secs(120);
+
+/// What the check chooses, since the first password is for one login.
+const PASSWORD: &str = "a word from the check";
 
 /// The kernels of an archive: their sums, and whether their packages have the same.
 type Kernels = BTreeMap<String, (String, Result<String>)>;
@@ -39,7 +42,7 @@ pub fn check(
     let mut report = Report { start, as_json, failed: 0, lines: Vec::new() };
     // Those of the datastore are on the console's menu once it is mounted; the host's log is shown until one is chosen.
     for vm in &archive.document.vms {
-        api::said_after(&mut machine, &format!("{}: {} vCPUs", vm.name, vm.vcpus))?;
+        cli::said_after(&machine, &format!("{}: {} vCPUs", vm.name, vm.vcpus))?;
     }
     for vm in &archive.document.vms {
         let kernel = vm.boot.kernel.as_ref().or(vm.boot.firmware.as_ref());
@@ -68,13 +71,19 @@ pub fn check(
 
 /// Every VM runs, as `bramblectl` sees it.
 fn seen_by_api(at: &Artifacts, machine: &mut Machine, port: u16, archive: &ArchiveBuilder) -> Result<String> {
-    let vms = Cli::log_in(at, machine, port)?.vms()?;
+    let cli = Cli::new(&at.run().join("check-contexts.json"));
+    cli.trust(machine, port)?;
+    cli.log_in_first(machine, PASSWORD)?;
+    let list = cli.json(&["vm", "list"])?;
+    let vms: Vec<_> = list.as_array().into_iter().flatten().collect();
     for vm in &archive.document.vms {
-        let found = vms.iter().find(|(name, _)| *name == vm.name);
-        let (_, power) = found.with_context(|| format!("there is no VM {}", vm.name))?;
+        let found = vms.iter().find(|shown| shown["name"] == vm.name.as_str());
+        let power = &found.with_context(|| format!("there is no VM {}", vm.name))?["power"];
         ensure!(power == "running", "{} is {power}", vm.name);
     }
-    let shown: Vec<String> = vms.iter().map(|(name, power)| format!("{name} {power}")).collect();
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or("?").to_owned();
+    let shown: Vec<String> =
+        vms.iter().map(|vm| format!("{} {}", text(&vm["name"]), text(&vm["power"]))).collect();
     Ok(format!("logged in by bramblectl over TLS: {}", shown.join(", ")))
 }
 

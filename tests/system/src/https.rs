@@ -27,7 +27,9 @@ pub struct Client {
 
 /// An answer.
 pub struct Answer {
+    /// Status line and headers.
     pub head: String,
+    /// What follows.
     pub body: String,
     /// Whether the connection began anew or with a ticket.
     pub kind: HandshakeKind,
@@ -101,10 +103,7 @@ impl Client {
 
     /// One request, on a connection of its own. `head`: its lines, without the last, empty one.
     pub fn request(&self, head: &str, body: &str) -> Result<Answer> {
-        let stream = TcpStream::connect(("127.0.0.1", self.port))?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        let connection = ClientConnection::new(self.config.clone(), ServerName::try_from(NAME)?)?;
-        let mut tls = StreamOwned::new(connection, stream);
+        let mut tls = self.connect()?;
         let bytes = body.len();
         let head =
             format!("{head}\r\nHost: {NAME}\r\nConnection: close\r\nContent-Length: {bytes}\r\n\r\n{body}");
@@ -117,6 +116,14 @@ impl Client {
         let (head, body) = text.split_once("\r\n\r\n").context("a head")?;
         ensure!(head.starts_with("HTTP/1.1 "), "{head}");
         Ok(Answer { head: head.into(), body: body.into(), kind })
+    }
+
+    /// A connection, after its handshake has begun.
+    fn connect(&self) -> Result<StreamOwned<ClientConnection, TcpStream>> {
+        let stream = TcpStream::connect(("127.0.0.1", self.port))?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        let connection = ClientConnection::new(self.config.clone(), ServerName::try_from(NAME)?)?;
+        Ok(StreamOwned::new(connection, stream))
     }
 }
 
