@@ -26,6 +26,7 @@ export const PAGES: readonly Page[] = [
   { path: "network", label: "nav.network", icon: "network", group: "host", role: "viewer", load: () => import("../pages/network") },
   { path: "performance", label: "nav.performance", icon: "chart", group: "host", role: "viewer", load: () => import("../pages/performance") },
   { path: "tasks", label: "nav.tasks", icon: "tasks", group: "host", role: "viewer", load: () => import("../pages/tasks") },
+  { path: "users", label: "nav.users", icon: "users", group: "settings", role: "viewer", load: () => import("../pages/users") },
 ];
 
 export const pageOf = (segment: string | undefined): Page | undefined =>
