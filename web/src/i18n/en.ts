@@ -268,8 +268,8 @@ export const en = {
   "task.import": "Import",
   "task.volume.import": "Import",
   "task.datastore.make": "Make the datastore",
-  "task.host.power.restart": "Restart the host",
-  "task.host.power.turn-off": "Turn off the host",
+  "task.host.restart": "Restart the host",
+  "task.host.turn-off": "Turn off the host",
 
   "nav.network": "Network",
   "nav.performance": "Performance",

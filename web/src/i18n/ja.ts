@@ -269,8 +269,8 @@ export const ja: Table = {
   "task.import": "取り込み",
   "task.volume.import": "取り込み",
   "task.datastore.make": "データストアの作成",
-  "task.host.power.restart": "ホストの再起動",
-  "task.host.power.turn-off": "ホストの電源オフ",
+  "task.host.restart": "ホストの再起動",
+  "task.host.turn-off": "ホストの電源オフ",
 
   "nav.network": "ネットワーク",
   "nav.performance": "パフォーマンス",

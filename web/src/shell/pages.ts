@@ -27,6 +27,7 @@ export const PAGES: readonly Page[] = [
   { path: "performance", label: "nav.performance", icon: "chart", group: "host", role: "viewer", load: () => import("../pages/performance") },
   { path: "tasks", label: "nav.tasks", icon: "tasks", group: "host", role: "viewer", load: () => import("../pages/tasks") },
   { path: "users", label: "nav.users", icon: "users", group: "settings", role: "viewer", load: () => import("../pages/users") },
+  { path: "host", label: "nav.host", icon: "host", group: "settings", role: "viewer", load: () => import("../pages/host") },
 ];
 
 export const pageOf = (segment: string | undefined): Page | undefined =>
