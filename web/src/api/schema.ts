@@ -1276,7 +1276,10 @@ export interface components {
              * @description Its size.
              */
             bytes: number;
-            /** @description Name of the object that it becomes: `image:`, `iso:` or `firmware:` and 1 to 48 bytes. */
+            /**
+             * @description Name of the object that it becomes: `image:`, `iso:`, `firmware:` or `file:` (a kernel, an initrd) and 1 to 48
+             *     bytes.
+             */
             name: string;
             /** @description SHA-256 of all of it, in hexadecimal: it becomes an object only if that is right. */
             sha256?: string | null;

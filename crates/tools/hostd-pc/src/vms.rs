@@ -6,7 +6,7 @@ use management::fake::RamVmkernel;
 use management::port::{Request, Vmkernel};
 
 const BOOTS: &str = "[vm.boot]\nkernel = \"vmlinuz\"\ninitrd = \"initrd.img\"\n";
-const FIRMWARE: &str = "[vm.boot]\nfirmware = \"firmware:edk2\"\n";
+const FIRMWARE: &str = "[vm.boot]\nfirmware = \"edk2.fd\"\n";
 
 /// VMs; one runs.
 pub fn put(vmkernel: &RamVmkernel) {
@@ -29,7 +29,9 @@ pub async fn put_datastore(vmkernel: &RamVmkernel) {
         let field = abi::name::field::<64>(name);
         ask(vmkernel, RequestKind::CreateVolume, 0, gib << 30, &field).await;
     }
-    for (name, bytes) in [("image:debian-13.raw", 3 << 20), ("iso:installer.iso", 5 << 20)] {
+    for (name, bytes) in
+        [("image:debian-13.raw", 3 << 20), ("iso:installer.iso", 5 << 20), ("firmware:edk2.fd", 2 << 20)]
+    {
         vmkernel.put_object(name, &vec![0x5a; bytes]);
     }
     let disks = ["volume = \"db-system\"", "volume = \"db-data\""];

@@ -257,7 +257,8 @@ fn files(store: &Store<Port>, source: &Source) -> Result<Files, String> {
     let find = |name: Option<String>| -> Result<Option<File>, String> {
         let Some(name) = name else { return Ok(None) };
         let catalog = store.catalog();
-        let id = catalog.object(&format!("file:{name}"));
+        // What was uploaded as firmware stands under that word.
+        let id = ["file", "firmware"].iter().find_map(|kind| catalog.object(&format!("{kind}:{name}")));
         match id.and_then(|id| catalog.get(id).map(|entry| (id, entry))) {
             Some((id, Entry::Object { bytes, .. })) if *bytes != 0 => Ok(Some(File { id, bytes: *bytes })),
             _ => Err(format!("the datastore has no object \"file:{name}\" with anything in it")),

@@ -129,7 +129,8 @@ pub struct Object {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct NewUpload {
-    /// Name of the object that it becomes: `image:`, `iso:` or `firmware:` and 1 to 48 bytes.
+    /// Name of the object that it becomes: `image:`, `iso:`, `firmware:` or `file:` (a kernel, an initrd) and 1 to 48
+    /// bytes.
     pub name: String,
     /// Its size.
     pub bytes: u64,

@@ -29,7 +29,7 @@ const STEP: usize = 64 * 1024;
 /// Most uploads at a time.
 pub(crate) const UPLOADS_MAX: usize = 16;
 /// What a name may start with.
-const KINDS: [&str; 3] = ["image:", "iso:", "firmware:"];
+const KINDS: [&str; 4] = ["image:", "iso:", "firmware:", "file:"];
 
 /// An upload, as it is kept.
 #[derive(Clone, Serialize, Deserialize)]
@@ -124,7 +124,7 @@ fn check(new: &NewUpload) -> Result<(), Problem> {
         (1..=48).contains(&rest.len()) && !rest.chars().any(|c| c.is_control() || matches!(c, '/' | ':'));
     if !is_good {
         let remedy =
-            "give image:, iso: or firmware: and 1 to 48 bytes without '/', ':' and control characters";
+            "give image:, iso:, firmware: or file: and 1 to 48 bytes without '/', ':' and control characters";
         return Err(Problem::new(422, "bad-name", "this is no name for an upload", remedy).of_field("name"));
     }
     let is_digest = |text: &String| text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
