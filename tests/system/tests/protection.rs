@@ -20,7 +20,7 @@ fn drill(name: &str, argument: &str) -> Result<Machine> {
 fn a_panic_shows_where_it_was() -> Result<()> {
     let mut machine = drill("panic", "bramble.panic")?;
     machine.expect("*** bramble: panic on PE 0 ***", BOOT)?;
-    machine.expect("vmkernel::start::start_host", BOOT)?;
+    machine.expect("vmkernel::drill::at_start", BOOT)?;
     machine.expect("last exits on this PE:", BOOT)?;
     Ok(())
 }
@@ -31,7 +31,7 @@ fn a_panic_shows_what_guests_did() -> Result<()> {
     let mut machine = drill("panic-end", "bramble.panic=end")?;
     machine.expect("TEST hello ok", BOOT)?;
     machine.expect("*** bramble: panic on PE ", BOOT)?;
-    machine.expect("vmkernel::vm::vcpu_is_gone", BOOT)?;
+    machine.expect("vmkernel::drill::at_end", BOOT)?;
     machine.expect("last exits on this PE:", BOOT)?;
     let said = machine.expect("restart in", BOOT)?;
     let exits: Vec<(&str, u64)> = said.lines().filter_map(exit).collect();

@@ -40,7 +40,7 @@ impl Vmkernel {
         let page = boot.spare.part(PLACE, BYTES);
         // Memory that was never touched is no buffer.
         page.write64(0, 0);
-        world::is_one().then_some(Self(SpinMutex::new(page), boot.spare))
+        world::is_one().then_some(Self(SpinMutex::new(page), boot.idle))
     }
 
     /// The contract's version and our generation.
@@ -161,8 +161,7 @@ impl Vmkernel {
 
     /// How the vmkernel takes a buffer in RAM that was never touched.
     pub fn untouched(&self) -> Status {
-        let last = self.1.part(self.1.bytes() - BYTES, BYTES);
-        world::call(Call::InspectHost, Some(last.part(0, HostRecord::BYTES)), [0; 3])
+        world::call(Call::InspectHost, Some(self.1.part(0, HostRecord::BYTES)), [0; 3])
             .err()
             .unwrap_or(Status::Ok)
     }

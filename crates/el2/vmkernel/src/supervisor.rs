@@ -74,6 +74,10 @@ pub fn start(host: &'static Host, pe: &mut Pe) {
         log!(host.console, "hostd: not in this image");
         return;
     }
+    if crate::start::has_argument(host, "bramble.hostd=off") {
+        log!(host.console, "hostd: off, by the boot argument bramble.hostd=off");
+        return;
+    }
     let generation = host.supervisor.account.lock().start(el2::regs::counter());
     host.supervisor.home.store(pe.id().0, Ordering::Relaxed);
     match assemble::assemble(host, source(host, &HOSTD, host.world_image)) {
