@@ -58,14 +58,14 @@ fn two_vcpus_share_one_pe() -> Result<()> {
 }
 
 /// Without moves between PEs one of them would have half of all work; here the least has nearly as much as the most.
-/// Over a whole second: where instructions are counted QEMU's PEs run in turns of up to 50 ms, longer than the time
+/// Over two seconds: where instructions are counted QEMU's PEs run in turns of up to 50 ms, longer than the time
 /// between two moves. Without hostd, which has its own share while it makes keys.
 #[test]
 fn three_busy_vcpus_share_two_pes() -> Result<()> {
     let mut scene = on(Board::VirtGicv3, "shares").cpus(2);
     scene.config.icount = true;
     scene.config.append.push_str(" bramble.hostd=off");
-    let mut machine = scene.test_guest("t", 3, "burn bramble.milliseconds=1000")?.start()?;
+    let mut machine = scene.test_guest("t", 3, "burn bramble.milliseconds=2000")?.start()?;
     let said = machine.expect("t| TESTS DONE 1 passed 0 failed", LIST)?;
     let work: Vec<u64> =
         said.lines().filter_map(|line| line.split_once(" work=")?.1.trim().parse().ok()).collect();

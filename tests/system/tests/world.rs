@@ -103,7 +103,7 @@ fn power_by_the_call_queue() -> Result<()> {
     let scene = on(Board::VirtGicv3, "world-power").cpus(2).test_guest("steady", 1, "steady")?;
     let scene = scene.test_guest("other", 1, "steady")?;
     let mut machine = with(scene, "hostd.power=steady").start()?;
-    machine.expect("hostd: what is stale, unknown or not ours is refused", BOOT)?;
+    machine.expect("hostd: what is stale or unknown is refused", BOOT)?;
     for (kind, status) in [
         ("Echo", "Ok 77"),
         ("PowerOn", "Conflict 0"),

@@ -47,8 +47,6 @@ pub struct Boot {
     pub image: Range<usize>,
     /// RAM that nothing else uses.
     pub spare: Window,
-    /// The largest range of whole blocks that not even `spare` uses, maybe empty: a drill's RAM that was never touched.
-    pub idle: Window,
     /// The interrupt controller.
     pub gic: Gic,
     pub(crate) heap: Range<usize>,
@@ -137,7 +135,7 @@ pub(crate) unsafe fn read(address: usize) -> Result<Boot, BootError> {
         return Err(BootError::Memory);
     }
     let tree_bytes = address..address + tree.data().len();
-    let (heap, spare, idle) = layout(&ram, &image, &tree_bytes).ok_or(BootError::Memory)?;
+    let (heap, spare) = layout(&ram, &image, &tree_bytes).ok_or(BootError::Memory)?;
     let (cpus, cpu_count) = cpu_list(tree);
     Ok(Boot {
         device_tree: tree,
@@ -148,8 +146,6 @@ pub(crate) unsafe fn read(address: usize) -> Result<Boot, BootError> {
             .find_map(|name| compatible_nodes(tree, name).find_map(|node| device(node, 0, &ram))),
         // SAFETY: `layout` keeps this range away from image, tree and heap, and it is handed out as a window only.
         spare: unsafe { Window::new(spare.start, spare.end - spare.start) },
-        // SAFETY: as above; it lies in another gap than heap and spare RAM.
-        idle: unsafe { Window::new(idle.start, idle.end - idle.start) },
         ram,
         image,
         heap,
@@ -171,21 +167,21 @@ fn memory(tree: Fdt<'static>) -> Option<Range<usize>> {
     Some(base as usize..base.checked_add(bytes)? as usize)
 }
 
-/// The largest gap around image and tree, split into heap and spare RAM; and the second largest.
+/// The largest gap between image and tree, split into heap and spare RAM.
 fn layout(
     ram: &Range<usize>,
     image: &Range<usize>,
     tree: &Range<usize>,
-) -> Option<(Range<usize>, Range<usize>, Range<usize>)> {
+) -> Option<(Range<usize>, Range<usize>)> {
     let (low, high) = if image.start < tree.start { (image, tree) } else { (tree, image) };
-    let mut gaps = [ram.start..low.start, low.end..high.start, high.end..ram.end].map(|gap| {
-        let first = gap.start.next_multiple_of(BLOCK);
-        first..(gap.end & !(BLOCK - 1)).max(first)
-    });
-    gaps.sort_by_key(|gap| gap.end - gap.start);
-    let [_, idle, gap] = gaps;
+    let gaps = [ram.start..low.start, low.end..high.start, high.end..ram.end];
+    let gap = gaps
+        .into_iter()
+        .map(|gap| gap.start.next_multiple_of(BLOCK)..gap.end & !(BLOCK - 1))
+        .filter(|gap| gap.start < gap.end)
+        .max_by_key(|gap| gap.end - gap.start)?;
     let split = gap.start + el1_heap_bytes;
-    (split < gap.end).then_some((gap.start..split, split..gap.end, idle))
+    (split < gap.end).then_some((gap.start..split, split..gap.end))
 }
 
 fn cpu_list(tree: Fdt<'static>) -> ([u64; MAX_CPUS], usize) {

@@ -27,7 +27,7 @@ pub struct Time {
 }
 
 /// The way to the vmkernel.
-pub struct Vmkernel(SpinMutex<Window>, Window);
+pub struct Vmkernel(SpinMutex<Window>);
 
 /// A sign of life of this vCPU.
 pub fn heartbeat() {
@@ -40,7 +40,7 @@ impl Vmkernel {
         let page = boot.spare.part(PLACE, BYTES);
         // Memory that was never touched is no buffer.
         page.write64(0, 0);
-        world::is_one().then_some(Self(SpinMutex::new(page), boot.idle))
+        world::is_one().then_some(Self(SpinMutex::new(page)))
     }
 
     /// The contract's version and our generation.
@@ -157,13 +157,6 @@ impl Vmkernel {
     pub fn bare(&self, call: Call, arguments: [u64; 3]) {
         let part = self.0.lock().part(0, call.buffer_max() as usize);
         let _ = world::call(call, Some(part), arguments);
-    }
-
-    /// How the vmkernel takes a buffer in RAM that was never touched.
-    pub fn untouched(&self) -> Status {
-        world::call(Call::InspectHost, Some(self.1.part(0, HostRecord::BYTES)), [0; 3])
-            .err()
-            .unwrap_or(Status::Ok)
     }
 
     fn fetch<const N: usize>(&self, call: Call, arguments: [u64; 3]) -> Result<[u8; N], Status> {
