@@ -93,7 +93,13 @@ function User() {
   const who = session.value;
   return (
     <>
-      <button type="button" class="button quiet" aria-haspopup="dialog" onClick={() => setOpen(true)}>
+      <button
+        type="button"
+        class="button quiet"
+        aria-haspopup="dialog"
+        aria-label={who?.user}
+        onClick={() => setOpen(true)}
+      >
         <Icon name="users" />
         <span class="user-name">{who?.user}</span>
       </button>
