@@ -27,7 +27,7 @@ export function BootFields({ wishes, set, objects }: PartProps) {
                   type="radio"
                   name="boot"
                   checked={wishes.bootBy === way}
-                  onChange={() => set({ bootBy: way, ...(way === "kernel" ? { kernel: files[0] ?? "" } : {}) })}
+                  onChange={() => set({ bootBy: way })}
                 />
                 {t(`wizard.boot.${way}`)}
               </label>

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { type Wishes, bestFirmware, configuration, isName, nameFrom } from "./plan";
+import { type Wishes, bestFirmware, bestKernel, configuration, isName, nameFrom } from "./plan";
 
 const wishes: Wishes = {
   source: "iso",
@@ -46,6 +46,12 @@ test("a kernel takes the place of firmware; what is empty is not said", () => {
   expect(made.boot).toEqual({ kernel: "vmlinuz" });
   expect(made.nic).toEqual([]);
   expect(made.disk.length).toBe(1);
+});
+
+test("a kernel and its RAM disk are found by their names", () => {
+  expect(bestKernel(["debian-initrd", "debian-kernel"])).toEqual({ kernel: "debian-kernel", initrd: "debian-initrd" });
+  expect(bestKernel(["u-boot.bin"])).toEqual({ kernel: "u-boot.bin", initrd: "" });
+  expect(bestKernel([])).toEqual({ kernel: "", initrd: "" });
 });
 
 test("UEFI firmware is preferred", () => {

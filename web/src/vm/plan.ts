@@ -47,6 +47,13 @@ export const isName = (name: string): boolean => /^[a-z0-9-]{1,32}$/.test(name) 
 export const bestFirmware = (names: readonly string[]): string =>
   names.find((name) => /edk2|qemu_efi|aavmf|uefi/i.test(name)) ?? names[0] ?? "";
 
+/** A kernel and its initial RAM disk, as far as names tell. */
+export const bestKernel = (names: readonly string[]): { kernel: string; initrd: string } => {
+  const initrd = names.find((name) => /initrd|initramfs/i.test(name)) ?? "";
+  const others = names.filter((name) => name !== initrd);
+  return { kernel: others.find((name) => /kernel|vmlinu|^image/i.test(name)) ?? others[0] ?? "", initrd };
+};
+
 /** Names of the volumes: the VM's disk, and the installer's. */
 export const volumesOf = (wishes: Wishes): { disk: string; installer: string | null } => ({
   disk: wishes.name,

@@ -12,7 +12,7 @@ import { Card, Empty, Head, Loading } from "../ui/parts";
 import { ProblemNotice } from "../ui/problem";
 import { BootFields } from "./boot";
 import { type Step, make, stepsOf } from "./make";
-import { type Source, type Wishes, bare, bestFirmware, isName, nameFrom } from "./plan";
+import { type Source, type Wishes, bare, bestFirmware, bestKernel, isName, nameFrom } from "./plan";
 
 type Objects = readonly Schemas["Object"][];
 const SOURCES: readonly Source[] = ["image", "iso", "nothing"];
@@ -41,9 +41,8 @@ function first(objects: Objects): Wishes {
     diskGiB: source === "image" ? 0 : 8,
     bootBy,
     firmware,
-    kernel: "",
-    initrd: "",
-    commandLine: "",
+    ...bestKernel(ofKind(objects, "file").map(({ name }) => bare(name))),
+    commandLine: "console=ttyAMA0 root=/dev/vda1 rw",
     hasCard: true,
     autostart: true,
   };
