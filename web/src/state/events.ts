@@ -17,6 +17,9 @@ type Message = { event: HostEvent } | { link: Link } | { ask: true };
 const LOCK = "bramble.events";
 const WAITS = [500, 1000, 2000, 4000, 8000];
 const HEARTBEAT = 15_000;
+/** So often something is said to the host, which has no meaning there: one that was restarted answers it by the end of the
+ * connection, which it does not know. Without it nobody would notice. */
+const SPEAK = 3000;
 const HEARTBEAT_WITHIN = 10_000;
 
 type Watcher = (event: HostEvent) => void;
@@ -124,8 +127,12 @@ function connection(over: AbortSignal): Promise<boolean> {
       const within = AbortSignal.timeout(HEARTBEAT_WITHIN);
       get("/api/v1", { signal: within }).catch(() => finish());
     }, HEARTBEAT);
+    const speaking = setInterval(() => {
+      if (socket.readyState === WebSocket.OPEN) socket.send("");
+    }, SPEAK);
     const finish = (): void => {
       clearInterval(heartbeat);
+      clearInterval(speaking);
       over.removeEventListener("abort", finish);
       removeEventListener("offline", finish);
       socket.onclose = socket.onmessage = socket.onopen = null;

@@ -4,6 +4,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { post, url } from "../api/client";
 import { t, word } from "../i18n";
 import { number } from "../i18n/format";
+import { onReset } from "../state/events";
 import { may } from "../state/session";
 import { noteTask } from "../state/store";
 import { Icon } from "../ui/icons";
@@ -34,6 +35,7 @@ export function Console({ vm }: Shown) {
     });
     screen.current = opened;
     link.current = connected;
+    const stop = onReset(() => connected.renew());
     const typed = terminal.onData((text) => {
       if (mayType) connected.type(text);
     });
@@ -49,6 +51,7 @@ export function Console({ vm }: Shown) {
     });
     terminal.focus();
     return () => {
+      stop();
       typed.dispose();
       connected.close();
       opened.end();

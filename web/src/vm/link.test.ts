@@ -85,6 +85,22 @@ test("what the host has forgotten is told", () => {
   expect(gaps).toEqual([4997]);
 });
 
+test("a connection that is renewed goes on where it stood, and one that is being made is left alone", () => {
+  const { link, said } = opened();
+  link.renew();
+  expect(FakeSocket.all.length).toBe(1);
+  last().open();
+  last().says('{"offset":7}');
+  last().says(bytes("abc"));
+  link.renew();
+  vi.runOnlyPendingTimers();
+  expect(FakeSocket.all.length).toBe(2);
+  expect(last().url.searchParams.get("from")).toBe("10");
+  last().says('{"offset":10}');
+  last().says(bytes("d"));
+  expect(said()).toBe("abcd");
+});
+
 test("nothing is typed while nobody listens, and nothing comes back after the end", () => {
   const { link } = opened();
   expect(link.type("x")).toBe(false);

@@ -37,6 +37,12 @@ export class ConsoleLink {
     return true;
   }
 
+  /** Begins a new connection where the last one stopped: the host was away, and a silent connection does not notice. */
+  renew(): void {
+    if (this.socket?.readyState === WebSocket.OPEN) this.socket.close();
+    else this.now();
+  }
+
   close(): void {
     this.isOver = true;
     clearTimeout(this.timer);
