@@ -90,8 +90,7 @@ impl Web {
             let under = |root: &&str| {
                 path.strip_prefix(*root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
             };
-            !NO_PAGES.iter().any(under)
-                && !path.rsplit('/').next().unwrap_or_default().contains('.')
+            !NO_PAGES.iter().any(under) && !path.rsplit('/').next().unwrap_or_default().contains('.')
         };
         named(path).or_else(|| is_page().then(|| named(INDEX)).flatten())
     }
