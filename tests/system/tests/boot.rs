@@ -1,6 +1,6 @@
 //! The image boots its guests on every board.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use system::scene::{ANSWER, BOOT, Scene, address, answer_once, log_in, on, power_off, shell, turn_to};
 use system::{Board, Machine};
 
@@ -93,6 +93,35 @@ fn small(board: Board) -> Result<()> {
 }
 
 /// A guest that restarts, and one that turns itself off, leave the other alone.
+/// VMs of the boot archive start one after the other, each its delay after the one before.
+#[test]
+fn a_vm_of_the_archive_waits_for_its_delay() -> Result<()> {
+    let mut scene = on(Board::VirtGicv3, "delay").cpus(1);
+    for (name, order, delay) in [("last", 3, 0), ("second", 2, 2), ("first", 1, 0)] {
+        scene = scene.test_guest(name, 1, "hello")?;
+        if let Some(vm) = scene.archive.document.vms.last_mut() {
+            (vm.start_order, vm.start_delay) = (order, delay);
+        }
+    }
+    let mut machine = scene.start()?;
+    machine.wait_exit(BOOT)?;
+    let text = machine.text();
+    let started = |name: &str| {
+        let line = text.lines().find(|line| line.contains(&format!("] {name}: 1 vCPUs")))?;
+        line.split_once('[')?.1.split_once(']')?.0.trim().parse::<f64>().ok()
+    };
+    let [first, second, last] = ["first", "second", "last"].map(started);
+    // By the host's own clock.
+    let (first, second, last) =
+        first.zip(second).zip(last).map(|((a, b), c)| (a, b, c)).with_context(|| text.clone())?;
+    ensure!(second >= first + 2.0 && last >= second, "{first} {second} {last}");
+    // The first was off before the second began: the host waited for it all the same.
+    for said in ["last| TEST hello ok", "host: all VMs are off"] {
+        ensure!(text.contains(said), "the log lacks {said:?}:\n{text}");
+    }
+    Ok(())
+}
+
 fn one_starts_anew_and_the_other_stays(machine: &mut Machine) -> Result<()> {
     turn_to(machine, "two")?;
     shell(machine, "touch /tmp/still-here")?;

@@ -9,13 +9,15 @@
 //! | `hostd.idle` | says how often it left for EL2 in ten seconds without work |
 //! | `hostd.measure` | says what each call takes; under QEMU's icount a nanosecond is an instruction |
 //! | `hostd.handshakes` | says what the computing of each handshake takes |
-//! | `hostd.power=NAME` | turns the VM off, on, resets it and reads its console |
+//! | `hostd.power=NAME` | turns the VM off, on, resets and pauses it, reads its console, lists the switch's ports |
+//! | `hostd.restart` | … and has the host restart then |
 
 use crate::argument;
 use crate::executor::Task;
 use crate::requests::Requests;
 use crate::server::SERVED;
 use crate::vmkernel::Vmkernel;
+use abi::record::{HostUse, PortRecord, VmStatistics};
 use abi::{Call, ExitReason, Request, RequestKind, Status, VmHandle, WorldGeneration};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -30,8 +32,12 @@ const SETTLED: Duration = Duration::from_secs(2);
 const IDLE: Duration = Duration::from_secs(10);
 /// Until a VM that is not there yet is looked for again.
 const LOOK: Duration = Duration::from_millis(10);
+/// Long enough for a VM that runs to say something.
+const WHILE: Duration = Duration::from_millis(100);
 /// Calls that one measurement makes.
 const LOOPS: u64 = 16;
+/// Half a slice of the scheduler's: none of the measurements takes so long by itself.
+const TURN: u64 = 1_000_000;
 /// An address where a world has nothing.
 const NOWHERE: usize = 0x3000_0000;
 
@@ -47,7 +53,8 @@ pub fn tasks(
         tasks.push(Box::pin(async { measure(vmkernel) }));
     }
     if let Some(name) = argument(boot, "hostd.power=") {
-        tasks.push(Box::pin(Power { name, vmkernel, requests }.run()));
+        let restart = argument(boot, "hostd.restart").is_some();
+        tasks.push(Box::pin(Power { name, restart, vmkernel, requests }.run()));
     }
     if argument(boot, "hostd.idle").is_some() {
         tasks.push(Box::pin(idle(vmkernel)));
@@ -121,15 +128,20 @@ async fn idle(vmkernel: &Vmkernel) {
 /// Instructions (nanoseconds) of each call, its buffer as large as it may be.
 fn measure(vmkernel: &Vmkernel) {
     let first = vmkernel.vms().first().copied();
-    let tell = |name: &str, call: &dyn Fn()| {
+    let timed = |loops: u64, call: &dyn Fn()| loop {
         let before = vmkernel.time().uptime;
-        call();
-        let once = vmkernel.time().uptime - before;
-        let before = vmkernel.time().uptime;
-        for _ in 0..LOOPS {
+        for _ in 0..loops {
             call();
         }
-        let each = (vmkernel.time().uptime - before) / LOOPS;
+        let took = vmkernel.time().uptime - before;
+        // A turn of another vCPU came in between.
+        if took < TURN {
+            break took;
+        }
+    };
+    let tell = |name: &str, call: &dyn Fn()| {
+        let once = timed(1, call);
+        let each = timed(LOOPS, call) / LOOPS;
         vmkernel.log(format_args!("call {name}: first {once}, then {each}"));
     };
     tell("Version", &|| _ = vmkernel.version());
@@ -139,9 +151,14 @@ fn measure(vmkernel: &Vmkernel) {
     tell("ListVms", &|| vmkernel.bare(Call::ListVms, [0; 3]));
     tell("InspectHost", &|| vmkernel.bare(Call::InspectHost, [0; 3]));
     tell("ReadCrash", &|| vmkernel.bare(Call::ReadCrash, [0; 3]));
+    tell("GetHostUse", &|| vmkernel.bare(Call::GetHostUse, [0; 3]));
+    tell("ReadPresence", &|| vmkernel.bare(Call::ReadPresence, [0; 3]));
+    tell("AcknowledgePresence", &|| vmkernel.bare(Call::AcknowledgePresence, [1, 0, 0]));
+    tell("SetTime", &|| vmkernel.bare(Call::SetTime, [0; 3]));
     if let Some(vm) = first {
         tell("InspectVm", &|| vmkernel.bare(Call::InspectVm, [vm.to_raw(), 0, 0]));
         tell("ReadConsole", &|| vmkernel.bare(Call::ReadConsole, [vm.to_raw(), 0, 0]));
+        tell("GetVmStatistics", &|| vmkernel.bare(Call::GetVmStatistics, [vm.to_raw(), 0, 0]));
         tell("WriteConsole", &|| vmkernel.bare(Call::WriteConsole, [vm.to_raw(), 1, 0]));
     }
     tell("Log", &|| vmkernel.log(format_args!("{:x<96}", "")));
@@ -151,20 +168,28 @@ fn measure(vmkernel: &Vmkernel) {
 /// The steps of `hostd.power`.
 struct Power {
     name: &'static str,
+    restart: bool,
     vmkernel: &'static Vmkernel,
     requests: &'static Requests,
 }
 
 /// Each request, and how it is to end.
-const STEPS: [(RequestKind, Status); 8] = [
+const STEPS: [(RequestKind, Status); 15] = [
     (RequestKind::Echo, Status::Ok),
     (RequestKind::PowerOn, Status::Conflict),
     (RequestKind::Reset, Status::Ok),
+    (RequestKind::Resume, Status::Conflict),
+    (RequestKind::Pause, Status::Ok),
+    (RequestKind::Pause, Status::Conflict),
+    (RequestKind::ShutDown, Status::Conflict),
+    (RequestKind::Resume, Status::Ok),
+    (RequestKind::Pause, Status::Ok),
+    (RequestKind::Reset, Status::Ok),
+    (RequestKind::Pause, Status::Ok),
     (RequestKind::PowerOff, Status::Ok),
     (RequestKind::PowerOff, Status::Conflict),
     (RequestKind::Reset, Status::Conflict),
     (RequestKind::PowerOn, Status::Ok),
-    (RequestKind::PowerOff, Status::Ok),
 ];
 
 impl Power {
@@ -186,11 +211,84 @@ impl Power {
             let power = self.vmkernel.vm(vm).map(|vm| vm.power);
             self.vmkernel.log(format_args!("{kind:?}: {status:?} {value}, VM {power:?}"));
             assert_eq!(status, expected, "{kind:?}");
-            if kind == RequestKind::Reset && status == Status::Ok {
-                assert_eq!(self.vmkernel.write_console(vm, 0, b"echo"), Ok(4));
+            match (kind, status) {
+                (RequestKind::Reset, Status::Ok) => {
+                    assert_eq!(self.vmkernel.write_console(vm, 0, b"echo"), Ok(4));
+                    Timer::after(WHILE).await;
+                }
+                (RequestKind::Pause, Status::Ok) => self.look_at_pause(vm).await,
+                (RequestKind::Resume, Status::Ok) => {
+                    let before = self.console_end(vm);
+                    while self.console_end(vm) == before {
+                        Timer::after(LOOK).await;
+                    }
+                }
+                _ => {}
             }
         }
         self.look_at_console(vm);
+        self.look_at_statistics(vm).await;
+        self.list_ports().await;
+        if self.restart {
+            let kind = RequestKind::RestartHost;
+            let request = management::port::Request { kind, target: 0, argument: 0, send: [&[]; 2] };
+            let answer = self.requests.ask(request, &mut []).await;
+            self.vmkernel.log(format_args!("{kind:?}: {answer:?}"));
+        }
+    }
+
+    fn console_end(&self, vm: VmHandle) -> u64 {
+        self.vmkernel.vm(vm).map_or(0, |vm| vm.console_end[0])
+    }
+
+    /// A paused VM says nothing.
+    async fn look_at_pause(&self, vm: VmHandle) {
+        assert_eq!(self.vmkernel.vm(vm).map(|vm| vm.power), Ok(abi::record::PAUSED));
+        let before = self.console_end(vm);
+        Timer::after(WHILE).await;
+        assert_eq!(self.console_end(vm), before, "a paused VM said something");
+    }
+
+    /// What a VM did adds up.
+    async fn look_at_statistics(&self, vm: VmHandle) {
+        let mut bytes = [0; VmStatistics::BYTES];
+        // The second answer has what the first asked for.
+        for _ in 0..2 {
+            self.vmkernel.call(Call::GetVmStatistics, &mut bytes, [vm.to_raw(), 0, 0]).expect("statistics");
+            Timer::after(WHILE).await;
+        }
+        let told = VmStatistics::from_bytes(&bytes);
+        let exit_time: u64 = told.exit_time.iter().sum();
+        let total = told.at - told.started_at;
+        // A line has 96 bytes.
+        self.vmkernel.log(format_args!("exits: {:?}", told.exits));
+        self.vmkernel.log(format_args!(
+            "statistics: {} of {total} ns, {exit_time} in exits, {} ns ready",
+            told.run_time, told.ready_time
+        ));
+        assert!(told.run_time > 0 && told.run_time <= total, "{told:?}");
+        let mut bytes = [0; HostUse::BYTES];
+        self.vmkernel.call(Call::GetHostUse, &mut bytes, [0; 3]).expect("host use");
+        let told = HostUse::from_bytes(&bytes);
+        assert!(told.idle_time <= told.at * told.pes && told.pes > 0, "{told:?}");
+    }
+
+    async fn list_ports(&self) {
+        let kind = RequestKind::ListPorts;
+        let mut bytes = alloc::vec![0; 16 * PortRecord::BYTES];
+        let request = management::port::Request { kind, target: 0, argument: 0, send: [&[]; 2] };
+        let received = self.requests.ask(request, &mut bytes).await.expect("ports");
+        for record in bytes[..received.bytes].as_chunks().0.iter().map(PortRecord::from_bytes) {
+            let group = core::str::from_utf8(abi::name::split(&record.group).0).unwrap_or("?");
+            self.vmkernel.log(format_args!(
+                "port {} of {}: kind {} {:?} card {} group {group:?}",
+                record.port,
+                received.value,
+                record.kind,
+                VmHandle::from_raw(record.vm),
+                record.card
+            ));
+        }
     }
 
     fn find(&self) -> Option<VmHandle> {

@@ -128,6 +128,11 @@ impl Context {
         (self.cntv_ctl & 3 == 1).then(|| self.registers.cntv_cval.wrapping_add(self.fixed.cntvoff))
     }
 
+    /// How far the virtual counter is behind the physical one, from the next load on.
+    pub(crate) fn set_counter_offset(&mut self, ticks: u64) {
+        self.fixed.cntvoff = ticks;
+    }
+
     #[inline(always)]
     pub(crate) fn save(&mut self) {
         self.cntv_ctl = read!("cntv_ctl_el0");

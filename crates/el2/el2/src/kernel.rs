@@ -27,6 +27,12 @@ pub trait Kernel: Sized + 'static {
     fn interrupt(pe: &mut Pe<Self>, vcpu: Loaded<Self>) -> Loaded<Self>;
     /// An SError while a guest ran.
     fn system_error(pe: &mut Pe<Self>, vcpu: Loaded<Self>, syndrome: u64) -> Loaded<Self>;
+    /// Handles an exit whose time is to be measured, by `handler`.
+    fn measured(
+        pe: &mut Pe<Self>,
+        vcpu: Loaded<Self>,
+        handler: impl FnOnce(&mut Pe<Self>, Loaded<Self>) -> Loaded<Self>,
+    ) -> Loaded<Self>;
     /// EL2 took an exception itself: shows the panic screen.
     fn fatal(frame: &vectors::FatalFrame, syndrome: u64, address: u64, elr: u64) -> !;
 }
@@ -52,6 +58,13 @@ impl Kernel for Layout {
     }
     fn system_error(_: &mut Pe<Self>, vcpu: Loaded<Self>, _: u64) -> Loaded<Self> {
         vcpu
+    }
+    fn measured(
+        pe: &mut Pe<Self>,
+        vcpu: Loaded<Self>,
+        handler: impl FnOnce(&mut Pe<Self>, Loaded<Self>) -> Loaded<Self>,
+    ) -> Loaded<Self> {
+        handler(pe, vcpu)
     }
     fn fatal(_: &vectors::FatalFrame, _: u64, _: u64, _: u64) -> ! {
         unreachable!("computes offsets only")

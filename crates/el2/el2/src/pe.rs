@@ -79,6 +79,10 @@ struct PeHead {
 
 /// Exits that each PE remembers.
 pub const EXITS: usize = 16;
+/// One exit in so many is measured.
+pub const MEASURED: u64 = 16;
+/// 2⁶⁴ over the golden ratio: its multiples are spread evenly, whatever the period that one looks at them with.
+const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 /// In the place of a syndrome: a physical interrupt.
 pub const INTERRUPT: u64 = 1 << 63;
 
@@ -90,13 +94,15 @@ pub(crate) struct Exits {
 }
 
 impl Exits {
+    /// Whether this exit is to be measured: one in 16, in steps that fall in with no loop of a guest's.
     #[inline(always)]
-    pub(crate) fn record(&self, syndrome: u64, elr: u64) {
+    pub(crate) fn record(&self, syndrome: u64, elr: u64) -> bool {
         let next = self.next.load(Ordering::Relaxed);
         let [at_syndrome, at_elr] = &self.last[next as usize % EXITS];
         at_syndrome.store(syndrome, Ordering::Relaxed);
         at_elr.store(elr, Ordering::Relaxed);
         self.next.store(next.wrapping_add(1), Ordering::Relaxed);
+        next.wrapping_mul(GOLDEN) < u64::MAX / MEASURED
     }
 }
 

@@ -130,6 +130,11 @@ impl<K: Kernel> Parked<K> {
         self.0.context.timer_deadline()
     }
 
+    /// How far its virtual counter is behind the physical one, from now on.
+    pub fn set_counter_offset(&mut self, ticks: u64) {
+        self.0.context.set_counter_offset(ticks);
+    }
+
     /// Puts the vCPU into the hardware of this PE.
     #[inline(always)]
     pub fn load(self, pe: &mut Pe<K>) -> Loaded<K> {
@@ -248,7 +253,9 @@ pub unsafe fn enter<K: Kernel>(
     // SAFETY: SP_EL2 held the pointer that `Loaded` gave when the guest was entered; `pe` is this PE's, which no other
     // reference reaches while its guest runs.
     let (pe, loaded) = unsafe { (&mut *(*frame).pe, Loaded(NonNull::new_unchecked(frame), PhantomData)) };
-    pe.exits.record(syndrome, loaded.elr());
+    if pe.exits.record(syndrome, loaded.elr()) {
+        return K::measured(pe, loaded, handler).0.as_ptr();
+    }
     handler(pe, loaded).0.as_ptr()
 }
 

@@ -9,7 +9,7 @@ use crate::host::Host;
 use crate::host_disk::{Backend, Owner, Window};
 use crate::network::{Sink, SwitchPort};
 use crate::signals::Signals;
-use crate::vm::{Vm, Wanted, start_vcpu};
+use crate::vm::{Pause, Vm, Wanted, start_vcpu};
 use crate::world::{Manifest, World};
 use alloc::boxed::Box;
 use alloc::format;
@@ -65,6 +65,9 @@ pub fn assemble(host: &'static Host, source: Source) -> Result<Arc<Vm>, String> 
 pub fn prepare(host: &'static Host, source: Source) -> Result<Arc<Vm>, String> {
     if source.world.is_none() {
         host.inventory.register(host, &source);
+        if crate::host_power::is_ending(host) {
+            return Err(String::from("the host is about to end"));
+        }
     }
     let (document, plan) = plan(&source)?;
     let (ram, vmid, stage2) = allocate(host, &plan)?;
@@ -179,6 +182,8 @@ fn build(
         live: AtomicU32::new(0),
         wanted: AtomicU8::new(Wanted::Running as u8),
         counter_offset: AtomicU64::new(0),
+        pause: Pause::default(),
+        started_at: AtomicU64::new(0),
         last_on: (0..drivers::board::MAX_PES).map(|_| AtomicU8::new(0)).collect(),
     }))
 }
@@ -277,8 +282,7 @@ fn regions(plan: &MachinePlan) -> Vec<Region> {
 /// Loads what it boots from, and starts vCPU 0.
 fn start(host: &'static Host, vm: &Arc<Vm>) -> Result<(), String> {
     load(host, vm)?;
-    // Virtual time starts at 0.
-    vm.counter_offset.store(el2::regs::counter(), Ordering::Relaxed);
+    vm.begins(el2::regs::counter());
     let context = if vm.plan.kernel.is_some() { vm.plan.device_tree.start().0 } else { 0 };
     match &vm.world {
         // What it may ask for is of its generation.

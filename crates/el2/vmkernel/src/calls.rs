@@ -4,12 +4,15 @@
 //! its arguments. No call reads or maps a guest's RAM; a buffer is the caller's own, in RAM that it has touched, so that
 //! no call takes memory.
 
+use crate::home::HomeShared;
+use crate::host::nanoseconds;
 use crate::pe::{self, leave};
 use crate::vm::{Vm, Wanted};
 use crate::world::{World, printable};
 use crate::{Loaded, Pe, supervisor};
-use abi::record::{VmRecord, WORDS_BYTES};
+use abi::record::{HostUse, VmRecord, VmStatistics, WORDS_BYTES};
 use abi::{Call, ExitReason, Status, VmHandle};
+use core::sync::atomic::Ordering;
 use machine::DeviceKind;
 use ports::{Entropy, GuestMemory};
 use specs::Ipa;
@@ -105,7 +108,7 @@ fn carry_out(vm: &Vm, world: &World, call: Call, vcpu: &Loaded) -> Values {
             host.random.fill(wanted).map_err(|_| Status::Unseeded)?;
             buffer.write(wanted)
         }
-        Call::Time => Ok([host.unix_seconds(), host.nanoseconds(), 0]),
+        Call::Time => Ok([host.unix_seconds(), host.nanoseconds(), host.clock.is_right().into()]),
         Call::ListVms => list(world, &buffer, first),
         Call::InspectVm => inspect(world, &buffer, VmHandle::from_raw(first)),
         Call::ReadConsole => read_console(world, &buffer, first, second, third),
@@ -118,11 +121,31 @@ fn carry_out(vm: &Vm, world: &World, call: Call, vcpu: &Loaded) -> Values {
             let crash = host.supervisor.last_crash().ok_or(Status::NotFound)?;
             buffer.write(&crash.to_bytes())
         }
-        Call::GetVmStatistics
-        | Call::GetHostUse
-        | Call::ReadPresence
-        | Call::AcknowledgePresence
-        | Call::SetTime => Err(Status::NotSupported),
+        Call::GetVmStatistics => statistics(world, &buffer, VmHandle::from_raw(first)),
+        Call::GetHostUse => {
+            let record = HostUse {
+                at: host.nanoseconds(),
+                idle_time: host.idle_nanoseconds(),
+                pes: host.pes_up().into(),
+                reserved: [0; 5],
+            };
+            buffer.write(&record.to_bytes())
+        }
+        Call::ReadPresence => Ok(match host.presence.read() {
+            Some(notice) => [notice.number, notice.source, notice.at],
+            None => NOTHING,
+        }),
+        Call::AcknowledgePresence => {
+            host.presence.acknowledge(first).then_some(NOTHING).ok_or(Status::NotFound)
+        }
+        Call::SetTime => {
+            // A time to come has not been measured.
+            let is_past = second <= host.nanoseconds();
+            let is_set = is_past && host.clock.set(first, second);
+            // The datastore is to keep it.
+            HomeShared::wake(host);
+            is_set.then_some(NOTHING).ok_or(Status::Invalid)
+        }
     }
 }
 
@@ -177,6 +200,29 @@ fn inspect(world: &World, buffer: &Buffer<'_>, handle: VmHandle) -> Values {
         record.exits = vm.exits();
         vm.signals.look_all();
     }
+    buffer.write(&record.to_bytes())
+}
+
+/// Where a VM's time goes, as its vCPUs told it last.
+fn statistics(world: &World, buffer: &Buffer<'_>, handle: VmHandle) -> Values {
+    let vm = world.host.inventory.read(handle, |known| known.vm.clone())?.ok_or(Status::Conflict)?;
+    let flight = vm.flight();
+    let disks = vm.devices.blocks.iter().map(|block| block.device().counters());
+    let sectors = disks.fold((0_u64, 0_u64), |(read, written), disk| {
+        (read.wrapping_add(disk.sectors_read), written.wrapping_add(disk.sectors_written))
+    });
+    let record = VmStatistics {
+        at: world.host.nanoseconds(),
+        started_at: world.host.nanoseconds_of(vm.started_at.load(Ordering::Relaxed)),
+        exits: *flight.counts(),
+        exit_time: flight.times().map(nanoseconds),
+        run_time: nanoseconds(flight.ran),
+        ready_time: nanoseconds(flight.waited),
+        disk_read: sectors.0.saturating_mul(512),
+        disk_written: sectors.1.saturating_mul(512),
+        reserved: [0; 4],
+    };
+    vm.signals.look_all();
     buffer.write(&record.to_bytes())
 }
 

@@ -36,9 +36,20 @@ pub struct Console {
     line: Arc<Line>,
     streams: RwLock<Vec<Arc<Stream>>>,
     menu: Mutex<Option<String>>,
-    self_test: AtomicBool,
+    wishes: Mutex<VecDeque<Wish>>,
     intid: Option<Intid>,
     started_at: u64,
+}
+
+/// What a key of the menu asks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Wish {
+    /// The self-test's page.
+    SelfTest,
+    /// A datastore in free space.
+    Datastore,
+    /// Somebody is here: a new administrator's password.
+    Presence,
 }
 
 /// The serial line.
@@ -156,7 +167,7 @@ impl Console {
             line,
             streams: RwLock::new(Vec::new()),
             menu: Mutex::new(None),
-            self_test: AtomicBool::new(false),
+            wishes: Mutex::default(),
             intid: uart.and_then(|uart| uart.intid).map(Intid),
             started_at,
         };
@@ -287,9 +298,13 @@ impl Console {
                 *menu = None;
                 self.select(chosen);
             }
-            (Some(_), b't') => {
+            (Some(_), b't' | b'd' | b'p') => {
                 *menu = None;
-                self.self_test.store(true, Ordering::Relaxed);
+                self.wishes.lock().push_back(match byte {
+                    b't' => Wish::SelfTest,
+                    b'd' => Wish::Datastore,
+                    _ => Wish::Presence,
+                });
                 self.select(0);
             }
             (Some(_), _) => {
@@ -300,9 +315,9 @@ impl Console {
         true
     }
 
-    /// Whether the self-test was asked for since the last call.
-    pub fn take_self_test(&self) -> bool {
-        self.self_test.swap(false, Ordering::Relaxed)
+    /// The next wish of who sits at the line.
+    pub fn take_wish(&self) -> Option<Wish> {
+        self.wishes.lock().pop_front()
     }
 
     fn show_menu(&self) {
@@ -310,7 +325,8 @@ impl Console {
         for stream in self.streams.read().iter() {
             text.push_str(&format!("{} {}\r\n", stream.number, stream.name));
         }
-        text.push_str("t self-test\r\nnumber, Enter: ");
+        text.push_str("t self-test\r\nd make a datastore, where there is none\r\n");
+        text.push_str("p ask for a new administrator's password\r\nnumber, Enter: ");
         self.line.put(text.as_bytes());
     }
 

@@ -156,20 +156,10 @@ fn carry_out(host: &'static Host, tray: &Tray, asked: Asked) {
     if crate::home::errands::takes(asked.kind) {
         return HomeShared::hand(host, asked);
     }
-    use RequestKind as Kind;
-    if matches!(
-        asked.kind,
-        Kind::Pause
-            | Kind::Resume
-            | Kind::ResetFirmwareVariables
-            | Kind::ListDisks
-            | Kind::MakeDatastore
-            | Kind::RestartHost
-            | Kind::TurnHostOff
-            | Kind::ListPorts
-            | Kind::ListAddresses
-    ) {
-        return tray.answer(asked.token, Status::NotSupported);
+    if matches!(asked.kind, RequestKind::ListPorts | RequestKind::ListAddresses) {
+        let (value, payload) = crate::topology::list(host, asked.kind, asked.request.argument, asked.room);
+        let answer = Answer { status: Status::Ok as i64, value };
+        return tray.outbox.lock().push_back(Done { token: asked.token, answer, payload });
     }
     match begin(host, &asked) {
         Ok(None) => tray.answer(asked.token, Status::Ok),
@@ -180,6 +170,10 @@ fn carry_out(host: &'static Host, tray: &Tray, asked: Asked) {
 
 /// `Some`: it will take its time; how often the VM had been started, and had failed to.
 fn begin(host: &'static Host, asked: &Asked) -> Result<Option<(u64, u64)>, Status> {
+    if let RequestKind::RestartHost | RequestKind::TurnHostOff = asked.kind {
+        let (restart, polite) = (asked.kind == RequestKind::RestartHost, asked.request.argument == 1);
+        return crate::host_power::begin(host, restart, polite).then_some(None).ok_or(Status::Busy);
+    }
     let known = host.inventory.read(VmHandle::from_raw(asked.request.target), Clone::clone)?;
     let (name, before) = (known.name, (known.starts, known.failures));
     match (asked.kind, known.vm) {
@@ -203,7 +197,17 @@ fn begin(host: &'static Host, asked: &Asked) -> Result<Option<(u64, u64)>, Statu
             vm::stop(&vm, Wanted::Restart);
             Ok(Some(before))
         }
-        (RequestKind::ShutDown, Some(vm)) => {
+        (RequestKind::Pause, Some(vm)) if !vm.is_stopping() => {
+            vm::pause(&vm).then_some(Some(before)).ok_or(Status::Conflict)
+        }
+        // They live as long as the VM runs: one that is off begins with new ones.
+        (RequestKind::ResetFirmwareVariables, None) => {
+            let boot = known.source.document.as_ref().map(|vm| &vm.boot);
+            let has_firmware = boot.is_some_and(|boot| boot.firmware.is_some());
+            has_firmware.then_some(None).ok_or(Status::NotFound)
+        }
+        (RequestKind::Resume, Some(vm)) => vm::resume(&vm).then_some(None).ok_or(Status::Conflict),
+        (RequestKind::ShutDown, Some(vm)) if !vm.is_paused() => {
             HomeShared::press(host, vm);
             Ok(None)
         }
@@ -224,13 +228,17 @@ fn look_after_waiting(host: &Host, tray: &Tray) {
 
 fn outcome(host: &Host, begun: &Begun) -> Option<Status> {
     let target = VmHandle::from_raw(begun.asked.request.target);
-    let state = host.inventory.read(target, |known| (known.vm.is_none(), known.starts, known.failures));
-    let Ok((is_off, starts, failures)) = state else { return Some(Status::Failed) };
+    let state = host.inventory.read(target, |known| (known.vm.clone(), known.starts, known.failures));
+    let Ok((vm, starts, failures)) = state else { return Some(Status::Failed) };
+    let is_off = vm.is_none();
     let is_new = starts > begun.starts;
     if failures > begun.failures && !is_new {
         return Some(Status::Failed);
     }
     match begun.asked.kind {
+        // It went off, or started anew, before it stood still.
+        RequestKind::Pause if is_off || is_new => Some(Status::Conflict),
+        RequestKind::Pause => vm.is_some_and(|vm| vm.stands_still()).then_some(Status::Ok),
         RequestKind::PowerOff => (is_off || is_new).then_some(Status::Ok),
         // It went off instead: a stop that was asked for before, or it could not be started anew.
         RequestKind::Reset if is_off && !is_new => Some(Status::Failed),

@@ -1,11 +1,14 @@
 //! What all PEs share. Made once at boot, handed down by reference: there are no globals in this crate.
 
+use crate::clock::WallClock;
 use crate::console::Console;
 use crate::home::HomeShared;
 use crate::host_devices::HostDevices;
+use crate::host_power::Ending;
 use crate::inventory::Inventory;
 use crate::network::Switch;
 use crate::pe::PeShared;
+use crate::presence::Presence;
 use crate::random::Random;
 use crate::self_test::RollCall;
 use crate::start::Waiting;
@@ -59,7 +62,12 @@ pub struct Host {
     /// PEs say what time it is when they are asked.
     pub roll_call: RollCall,
     started_at: u64,
-    started_unix: u64,
+    /// The wall clock.
+    pub clock: WallClock,
+    /// It is about to restart, or to turn itself off.
+    pub ending: Mutex<Option<Ending>>,
+    /// Somebody showed that he is at the machine.
+    pub presence: Presence,
 }
 
 impl Host {
@@ -104,7 +112,9 @@ impl Host {
             waiting: Mutex::new(Waiting::default()),
             roll_call: RollCall::default(),
             started_at: machine.entered_at,
-            started_unix: wall_clock(board).unwrap_or(BUILD_SECONDS).max(BUILD_SECONDS),
+            clock: WallClock::new(board_clock(board)),
+            ending: Mutex::new(None),
+            presence: Presence::default(),
         }
     }
 
@@ -117,8 +127,13 @@ impl Host {
 
     /// Nanoseconds from when the image was entered until a count of the physical counter.
     pub fn nanoseconds_of(&self, counter: u64) -> u64 {
-        let ticks = u128::from(counter.saturating_sub(self.started_at));
-        u64::try_from(ticks * 1_000_000_000 / u128::from(el2::regs::counter_hz())).unwrap_or(u64::MAX)
+        nanoseconds(counter.saturating_sub(self.started_at))
+    }
+
+    /// All PEs' sleep so far, in nanoseconds.
+    pub fn idle_nanoseconds(&self) -> u64 {
+        let now = el2::regs::counter();
+        self.pes.iter().take(self.pes_up().into()).map(|pe| nanoseconds(pe.slept(now))).sum()
     }
 
     /// Nanoseconds since the image was entered.
@@ -137,15 +152,17 @@ impl Host {
         u32::try_from(ticks / el2::regs::counter_hz()).unwrap_or(u32::MAX)
     }
 
-    /// The physical counter when the present second of the uptime began.
+    /// The physical counter when the present second of the wall clock began.
     pub fn second_started_at(&self) -> u64 {
-        let whole = u64::from(self.uptime_seconds()).saturating_mul(el2::regs::counter_hz());
-        self.started_at.saturating_add(whole)
+        let now = el2::regs::counter();
+        let gone = self.clock.at(self.nanoseconds_of(now)) % 1_000_000_000;
+        let ticks = u128::from(gone) * u128::from(el2::regs::counter_hz()) / 1_000_000_000;
+        now.saturating_sub(u64::try_from(ticks).unwrap_or(0))
     }
 
     /// Seconds since 1970, as far as the host knows.
     pub fn unix_seconds(&self) -> u64 {
-        self.started_unix.saturating_add(u64::from(self.uptime_seconds()))
+        self.clock.at(self.nanoseconds()) / 1_000_000_000
     }
 
     /// One more PE runs.
@@ -192,11 +209,15 @@ impl Host {
     }
 }
 
-/// Time never goes below this: 2026-11-23.
-const BUILD_SECONDS: u64 = 1_795_392_000;
+/// Ticks of the counter as nanoseconds; none of the steps overflows for counters of up to 10 GHz.
+pub fn nanoseconds(ticks: u64) -> u64 {
+    let hertz = el2::regs::counter_hz().max(1);
+    let rest = (ticks % hertz).saturating_mul(1_000_000_000) / hertz;
+    (ticks / hertz).saturating_mul(1_000_000_000).saturating_add(rest)
+}
 
 /// The board's own clock, a PL031.
-fn wall_clock(board: &Board) -> Option<u64> {
+fn board_clock(board: &Board) -> Option<u64> {
     let node = board.devices.iter().find(|node| node.compatible == "arm,pl031")?;
     let registers = el2::DeviceRegisters::map(node.registers)?;
     Some(u64::from(registers.read32(0)))

@@ -207,6 +207,12 @@ impl HostDevices {
             due = due.min(uplink.poll(host, &self.services, begun));
             self.measure(begun);
         }
+        if let Some(next) = crate::start::next_start(host) {
+            if next <= begun {
+                crate::start::start_waiting(host, self);
+            }
+            due = due.min(crate::start::next_start(host).unwrap_or(u64::MAX));
+        }
         self.show_stage(host);
         if let Some(next) = crate::self_test::poll(host, self) {
             due = due.min(next);

@@ -40,6 +40,7 @@ impl Known {
     pub fn power(&self) -> u32 {
         match &self.vm {
             None => abi::record::OFF,
+            Some(vm) if vm.wanted() == Wanted::Running && vm.is_paused() => abi::record::PAUSED,
             Some(vm) if vm.wanted() == Wanted::Running => abi::record::RUNNING,
             Some(_) => abi::record::STOPPING,
         }
@@ -117,6 +118,13 @@ impl Inventory {
         let known = self.0.lock().iter_mut().find(|known| known.name == vm.name).and_then(|vm| vm.vm.take());
         // What may be its last reference goes without the lock.
         drop(known);
+    }
+
+    /// The handle of a VM by its name; none for a world.
+    pub fn handle_of(&self, name: &str) -> Option<VmHandle> {
+        let known = self.0.lock();
+        let (place, vm) = known.iter().enumerate().find(|(_, vm)| vm.name == name && !vm.gone)?;
+        handle(place, vm)
     }
 
     /// How many there are.

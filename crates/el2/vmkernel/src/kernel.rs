@@ -53,6 +53,12 @@ impl Kernel for VmKernel {
         exit::system_error(pe, vcpu, syndrome)
     }
 
+    #[cold]
+    #[inline(never)]
+    fn measured(pe: &mut Pe, vcpu: Loaded, handler: impl FnOnce(&mut Pe, Loaded) -> Loaded) -> Loaded {
+        pe::measure(pe, vcpu, handler)
+    }
+
     fn fatal(frame: &FatalFrame, syndrome: u64, address: u64, elr: u64) -> ! {
         panic_screen::show_exception(frame, syndrome, address, elr)
     }

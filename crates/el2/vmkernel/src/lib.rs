@@ -22,9 +22,11 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod clock;
 pub mod disk;
 pub mod flight;
 pub mod identification;
+pub mod presence;
 pub mod random;
 pub mod ring;
 pub mod symbols;
@@ -56,6 +58,8 @@ pub mod host_devices;
 #[cfg(target_os = "none")]
 pub mod host_disk;
 #[cfg(target_os = "none")]
+pub mod host_power;
+#[cfg(target_os = "none")]
 pub mod inventory;
 #[cfg(target_os = "none")]
 mod kernel;
@@ -77,6 +81,8 @@ pub mod signals;
 pub mod start;
 #[cfg(target_os = "none")]
 pub mod supervisor;
+#[cfg(target_os = "none")]
+pub mod topology;
 #[cfg(target_os = "none")]
 pub mod uplink;
 #[cfg(target_os = "none")]

@@ -6,11 +6,13 @@
 
 mod balance;
 mod idle;
+mod pause;
 mod shared;
 mod slots;
 
 pub use balance::place;
 pub use idle::poll_later;
+pub use pause::measure;
 pub use shared::{Mail, PeShared, send};
 
 use crate::alarms::Alarms;
@@ -178,11 +180,21 @@ fn reconsider(pe: &mut Pe, mut vcpu: Loaded, what: u32, preempts: bool) -> Loade
         if vcpu.vm.is_stopping() {
             return retire(pe, vcpu);
         }
-        vcpu.tell_exits();
+        tell_times(pe, &mut vcpu);
+        if vcpu.vm.is_paused() {
+            return pause::stop_running(pe, vcpu);
+        }
         vcpu.trap_wfi(pe.state.slots.guests >= vcpu.wfi_traps_from);
         pe.state.soonest = idle::soonest(&mut pe.state).min(vcpu.physical_deadline());
     }
     if preempts { yield_to_others(pe, vcpu) } else { go_on(pe, vcpu) }
+}
+
+/// The loaded vCPU's VM hears what it did so far.
+fn tell_times(pe: &mut Pe, vcpu: &mut Loaded) {
+    let (ran, waited) = pe.state.slots.times(vcpu.home.slot);
+    vcpu.note_times(ran, waited);
+    vcpu.tell_exits();
 }
 
 /// The loaded vCPU goes on after something else was done: deadlines and posts may have come of it.
@@ -201,6 +213,9 @@ pub fn retire(pe: &mut Pe, mut vcpu: Loaded) -> Loaded {
     lists::reset_vcpu(&signals.vgic, vcpu.index);
     vcpu.set_run(RunState::Off);
     let slot = vcpu.home.slot;
+    pe.state.slots.charge(slot, el2::regs::counter());
+    let (ran, waited) = pe.state.slots.times(slot);
+    vcpu.note_times(ran, waited);
     let parked = vcpu.unload();
     // Its VM may end with it.
     el2::vcpu::leave_empty();
@@ -272,11 +287,14 @@ fn wait(pe: &mut Pe, mut current: Option<Loaded>) -> Loaded {
             if what & LOOK != 0 {
                 idle::look_around(pe);
                 pe.state.soonest = idle::soonest(&mut pe.state);
-                if let Some(vcpu) = &current {
-                    vcpu.tell_exits();
+                if let Some(vcpu) = &mut current {
+                    tell_times(pe, vcpu);
                 }
                 if let Some(vcpu) = current.take_if(|vcpu| vcpu.vm.is_stopping()) {
                     return retire(pe, vcpu);
+                }
+                if let Some(vcpu) = current.take_if(|vcpu| vcpu.vm.is_paused()) {
+                    pause::stop_waiting(pe, vcpu);
                 }
             }
         }
@@ -397,15 +415,13 @@ fn admit(pe: &mut Pe, mail: Mail) {
     state.home = home;
     // From now on who stops the VM finds it here; what follows sees whoever did before.
     state.set_run(RunState::Ready);
-    let (signals, index) = (state.signals.clone(), state.index);
     if !moved {
+        let index = state.index;
         state.vm.psci.entered(index);
     }
-    let parked = Some(unbound.bind(pe));
+    let parked = unbound.bind(pe);
     let now = el2::regs::counter();
     pe.state.shared.arrived(now);
     pe.state.next_balance = balance::after(now);
-    let is_world = parked.as_ref().is_some_and(|parked| parked.vm.world.is_some());
-    let slot = Slot { signals, index, parked, wake_at: u64::MAX, share, queued: false, is_world };
-    pe.state.slots.admit(home.slot, slot, now);
+    pe.state.slots.admit(home.slot, Slot::new(parked, share), now);
 }

@@ -1,6 +1,7 @@
 //! The host's start: reads the boot archive, starts its VMs; and its end. Host devices' interrupts come here, too.
 
 use crate::assemble::{Source, assemble};
+use crate::console::Wish;
 use crate::home::HomeShared;
 use crate::host::Host;
 use crate::host_devices::HostDevices;
@@ -78,6 +79,9 @@ pub fn start_host(host: &'static Host, pe: &mut Pe) {
 fn start_vms(host: &'static Host, devices: &HostDevices, contents: Contents) {
     let console = &host.console;
     console.set_mode(contents.host.console);
+    if contents.host.reset_admin {
+        show_presence(host, abi::call::PRESENCE_DOCUMENT);
+    }
     for problem in &contents.problems {
         log!(console, "{problem}");
     }
@@ -103,6 +107,15 @@ pub struct Waiting {
     told: bool,
     /// Nobody is waited for any more, but for such a card.
     over: bool,
+    /// When the VM before started.
+    last: u64,
+    /// The next one's delay is over then; `None`: none has one.
+    due: Option<u64>,
+}
+
+/// When a VM's delay after the one before it is over.
+pub fn next_start(host: &Host) -> Option<u64> {
+    host.waiting.lock().due
 }
 
 /// Whether no VM waits, but for a card that a person may put in some day.
@@ -117,11 +130,17 @@ pub fn start_waiting(host: &'static Host, devices: &HostDevices) {
     let removable = devices.disks.iter().any(|disk| disk.is_removable());
     let mut waiting = host.waiting.lock();
     let (vms, told, was_over) = (core::mem::take(&mut waiting.vms), waiting.told, waiting.over);
+    let mut last = waiting.last;
     waiting.starting = true;
     // Making a VM takes its time: others may look meanwhile.
     drop(waiting);
-    let mut rest = Vec::new();
+    let (mut rest, mut due) = (Vec::new(), None);
     for source in vms {
+        if due.is_some() {
+            // One after the other, in their order.
+            rest.push(source);
+            continue;
+        }
         let missing = missing_disk(host, devices, &source);
         match missing {
             Some(serial) if settled && removable => {
@@ -135,18 +154,34 @@ pub fn start_waiting(host: &'static Host, devices: &HostDevices) {
                 rest.push(source);
             }
             Some(_) if !settled => rest.push(source),
-            _ => start_vm(host, source),
+            _ => match delayed(&source, last) {
+                Some(at) => {
+                    due = Some(at);
+                    rest.push(source);
+                }
+                None => {
+                    start_vm(host, source);
+                    last = el2::regs::counter();
+                }
+            },
         }
     }
     let mut waiting = host.waiting.lock();
     // A card that a person may put in some day is not waited for.
-    let over = settled && !host.home.is_starting();
-    *waiting = Waiting { vms: rest, starting: false, told: told || settled, over };
+    let over = settled && due.is_none() && !host.home.is_starting();
+    *waiting = Waiting { vms: rest, starting: false, told: told || settled, over, last, due };
     drop(waiting);
     // The others may have ended meanwhile.
     if over && !was_over && host.is_without_guests() && host.had_vms() {
         all_vms_are_off(host);
     }
+}
+
+/// When a VM may start, if that is not now.
+fn delayed(source: &Source, last: u64) -> Option<u64> {
+    let delay = source.document.as_ref().map_or(0, |vm| vm.start_delay);
+    let at = last.saturating_add(u64::from(delay).saturating_mul(el2::regs::counter_hz()));
+    (delay != 0 && last != 0 && el2::regs::counter() < at).then_some(at)
 }
 
 /// The first disk that a VM names and that is not known: a disk of the host, or a volume while none is known.
@@ -279,12 +314,25 @@ fn take_console_input(pe: &mut Pe) {
             }
         }
     });
-    if host.console.take_self_test()
-        && let Some(devices) = host.devices.get()
-    {
-        crate::self_test::start(host, devices, false);
-        devices.look_soon(pe);
+    while let Some(wish) = host.console.take_wish() {
+        match (wish, host.devices.get()) {
+            (Wish::SelfTest, Some(devices)) => {
+                crate::self_test::start(host, devices, false);
+                devices.look_soon(pe);
+            }
+            (Wish::SelfTest, None) => {}
+            (Wish::Datastore, _) => HomeShared::wish(host),
+            (Wish::Presence, _) => show_presence(host, abi::call::PRESENCE_KEY),
+        }
     }
+}
+
+/// Somebody showed that he is at the machine: the log and the audit chain say so, and hostd hears of it.
+pub fn show_presence(host: &Host, source: u64) {
+    let notice = host.presence.raise(source, host.nanoseconds());
+    let how = if source == abi::call::PRESENCE_KEY { "console-key" } else { "host.toml" };
+    log!(host.console, "presence {}: {how} asks for a new administrator's password", notice.number);
+    HomeShared::note(host, "presence", how);
 }
 
 /// Whether the host was given this boot argument.
@@ -303,6 +351,7 @@ pub fn all_vms_are_off(host: &Host) {
     log!(host.console, "host: all VMs are off; {}", memory());
     crate::drill::at_end(host);
     if has_argument(host, "bramble.exit")
+        && !crate::host_power::is_ending(host)
         && let Some(devices) = host.devices.get()
     {
         devices.services.lock().end(false);

@@ -182,6 +182,14 @@ impl Uplink {
         }
     }
 
+    /// Whether frames can go out.
+    pub fn is_link_up(&self) -> bool {
+        match &*self.driver.lock() {
+            UplinkDriver::Virtio(driver) => driver.is_link_up(),
+            UplinkDriver::Genet(driver) => driver.link().is_some(),
+        }
+    }
+
     /// The card can't be used, or waits for its link.
     pub fn is_in_trouble(&self) -> bool {
         matches!(*self.told.lock(), Some(Err(_)))

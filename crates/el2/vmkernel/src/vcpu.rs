@@ -60,7 +60,13 @@ impl VcpuState {
 }
 
 impl VcpuState {
-    /// Tells the VM how often it left so far.
+    /// It ran and waited so long, beside what it knows.
+    pub fn note_times(&mut self, ran: u64, waited: u64) {
+        self.flight.ran = self.flight.ran.wrapping_add(ran);
+        self.flight.waited = self.flight.waited.wrapping_add(waited);
+    }
+
+    /// Tells the VM what it did so far.
     pub fn tell_exits(&self) {
         self.vm.told.lock().tell(usize::from(self.index.0), &self.flight);
     }

@@ -7,7 +7,7 @@ use crate::assemble;
 use crate::bus::Region;
 use crate::console::Stream;
 use crate::devices::BoxedDevices;
-use crate::flight::{REASONS, Told};
+use crate::flight::{Flight, REASONS, Told};
 use crate::host::Host;
 use crate::pe::Mail;
 use crate::signals::{Home, Signals};
@@ -19,7 +19,7 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use chipset::{Psci, Timer};
-use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use el2::ram::GuestRam;
 use el2::tables::HostTables;
 use el2::vcpu::Start;
@@ -40,6 +40,16 @@ pub enum Wanted {
     Off = 1,
     /// To start anew.
     Restart = 2,
+}
+
+/// Whether a VM is paused.
+#[derive(Debug, Default)]
+pub(crate) struct Pause {
+    wanted: AtomicBool,
+    /// vCPUs that get no turn.
+    aside: AtomicU32,
+    /// When the last of them got its last.
+    since: AtomicU64,
 }
 
 /// A VM.
@@ -79,6 +89,9 @@ pub struct Vm {
     pub(crate) live: AtomicU32,
     pub(crate) wanted: AtomicU8,
     pub(crate) counter_offset: AtomicU64,
+    pub(crate) pause: Pause,
+    /// When it was powered on, by the physical counter.
+    pub(crate) started_at: AtomicU64,
     /// Which vCPU each PE loaded last; 0: none, else one more than its index.
     pub(crate) last_on: Box<[AtomicU8]>,
 }
@@ -117,7 +130,48 @@ impl Vm {
 
     /// Exits by reason, as its vCPUs told them last: each tells at its PE's next look.
     pub fn exits(&self) -> [u64; REASONS] {
+        *self.flight().counts()
+    }
+
+    /// What its vCPUs did, as they told it last.
+    pub fn flight(&self) -> Flight {
         self.told.lock().sum()
+    }
+
+    /// Whether its vCPUs are to get no turn.
+    #[inline]
+    pub fn is_paused(&self) -> bool {
+        self.pause.wanted.load(Ordering::Relaxed)
+    }
+
+    /// Whether it is paused, and no vCPU of it has a PE.
+    pub fn stands_still(&self) -> bool {
+        self.is_paused() && self.pause.aside.load(Ordering::SeqCst) >= self.live.load(Ordering::SeqCst)
+    }
+
+    /// One more vCPU gets no turn; whether it was the last.
+    pub fn is_set_aside(&self, now: u64) -> bool {
+        self.pause.since.fetch_max(now, Ordering::SeqCst);
+        self.pause.aside.fetch_add(1, Ordering::SeqCst);
+        self.stands_still()
+    }
+
+    /// A vCPU gets its turns again.
+    pub fn comes_back(&self) {
+        self.pause.aside.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// How far its virtual counter is behind the physical one.
+    pub fn counter_offset(&self) -> u64 {
+        self.counter_offset.load(Ordering::SeqCst)
+    }
+
+    /// It is powered on, or starts anew: its virtual time starts at 0.
+    pub fn begins(&self, now: u64) {
+        self.counter_offset.store(now, Ordering::Relaxed);
+        let _ = self.started_at.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
+        self.pause.wanted.store(false, Ordering::SeqCst);
+        self.pause.aside.store(0, Ordering::SeqCst);
     }
 
     /// A byte typed into its PL011; what the guest's UART has no room for is held.
@@ -134,6 +188,27 @@ pub fn stop(vm: &Vm, wanted: Wanted) {
         return;
     }
     vm.signals.look_all();
+}
+
+/// Has a VM's vCPUs get no turn any more; false where it is paused already.
+pub fn pause(vm: &Vm) -> bool {
+    if vm.pause.wanted.swap(true, Ordering::SeqCst) {
+        return false;
+    }
+    vm.signals.look_all();
+    true
+}
+
+/// A paused VM goes on; false where it does not stand still. Its virtual time goes on where it stopped.
+pub fn resume(vm: &Vm) -> bool {
+    if !vm.stands_still() {
+        return false;
+    }
+    let gone = el2::regs::counter().saturating_sub(vm.pause.since.load(Ordering::SeqCst));
+    vm.counter_offset.fetch_add(gone, Ordering::SeqCst);
+    vm.pause.wanted.store(false, Ordering::SeqCst);
+    vm.signals.look_all();
+    true
 }
 
 /// Stops a VM that can't go on, and says why.
@@ -192,6 +267,10 @@ pub fn vcpu_is_gone(pe: &mut Pe, parked: Parked) {
     drop(parked);
     let last = vm.live.fetch_sub(1, Ordering::SeqCst) == 1;
     vm.psci.stopped(index);
+    if !last && vm.is_paused() {
+        // It was perhaps the last one that was waited for.
+        crate::desk::vm_changed(pe.state.host);
+    }
     if last && vm.is_stopping() {
         if vm.world.is_some() { crate::supervisor::ended(pe, &vm) } else { finish(pe.state.host, vm) }
     }
@@ -204,7 +283,7 @@ pub fn give_up(host: &'static Host, vm: Arc<Vm>) {
 }
 
 fn finish(host: &'static Host, vm: Arc<Vm>) {
-    if vm.wanted.load(Ordering::SeqCst) == Wanted::Restart as u8 {
+    if vm.wanted.load(Ordering::SeqCst) == Wanted::Restart as u8 && !crate::host_power::is_ending(host) {
         crate::log!(host.console, "{}: restarts", vm.name);
         match assemble::restart(host, &vm) {
             Ok(()) => return crate::desk::vm_changed(host),

@@ -30,11 +30,14 @@ pub struct Host {
     pub name: String,
     /// How the one serial line is shared.
     pub console: ConsoleMode,
+    /// Each start of the host makes a new one-time password for the administrator, as long as this stands here.
+    #[serde(rename = "reset-admin", skip_serializing_if = "is_no")]
+    pub reset_admin: bool,
 }
 
 impl Default for Host {
     fn default() -> Self {
-        Self { name: String::from("bramble"), console: ConsoleMode::Menu }
+        Self { name: String::from("bramble"), console: ConsoleMode::Menu, reset_admin: false }
     }
 }
 
@@ -101,6 +104,11 @@ impl Default for Vm {
 
 const fn yes() -> bool {
     true
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+const fn is_no(value: &bool) -> bool {
+    !*value
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]

@@ -96,6 +96,20 @@ pub(crate) fn name(field: &[u8]) -> Result<String, Status> {
 }
 
 impl Ask {
+    /// Whether a world names an object of the host's own.
+    pub(crate) fn is_denied(&self) -> bool {
+        use RequestKind as Kind;
+        let is_private =
+            |field: Option<&[u8]>| field.is_some_and(|name| name.starts_with(crate::PRIVATE.as_bytes()));
+        let names = match self.kind {
+            Kind::ReadObject | Kind::WriteObject | Kind::AppendObject | Kind::DeleteObject => [true, false],
+            Kind::RenameObject => [true, true],
+            _ => [false, false],
+        };
+        let fields = [Some(self.payload.as_slice()), self.payload.get(OBJECT_NAME_BYTES..)];
+        self.generation != 0 && fields.into_iter().zip(names).any(|(field, named)| named && is_private(field))
+    }
+
     /// The name that the payload starts with, and what follows it.
     pub(crate) fn named(&self) -> Result<(String, &[u8]), Status> {
         let (field, rest) = self.payload.split_at_checked(OBJECT_NAME_BYTES).ok_or(Status::Invalid)?;

@@ -203,6 +203,7 @@ impl Keeper {
         let mut store = store;
         let step = match (ended, store.as_deref_mut()) {
             (Err(error), _) => Err(status(error)),
+            _ if job.stage == Stage::Begin && job.ask.is_denied() => Err(Status::Denied),
             (Ok(()), Some(store)) => self.go_on(job, store, world),
             (Ok(()), None) => self.without_store(job, world),
         };

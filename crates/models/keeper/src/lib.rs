@@ -45,6 +45,10 @@ use job::{Job, Next};
 /// [`Keeper::complete`].
 pub const TOKEN: u64 = 1 << 63;
 
+/// Start of the names of objects that are the host's own: a world (generation 0 is the host) can't name them, and no list
+/// for it has them.
+pub const PRIVATE: &str = "vmkernel:";
+
 /// Requests that are being carried out at a time; the others wait.
 const JOBS: usize = 8;
 

@@ -38,7 +38,8 @@ impl Keeper {
             Entry::Object { name, bytes, .. } => Some((name.as_str(), *bytes)),
             _ => None,
         }));
-        let asked = all.into_iter().filter(|(name, _)| name.as_bytes().starts_with(prefix));
+        let is_shown = |name: &str| job.ask.generation == 0 || !name.starts_with(crate::PRIVATE);
+        let asked = all.into_iter().filter(|(name, _)| name.as_bytes().starts_with(prefix) && is_shown(name));
         let (answer, given) = job.ask.page(
             asked.map(|(name, bytes)| ObjectRecord { name: field(name), bytes, reserved: 0 }.to_bytes()),
         );

@@ -2,7 +2,7 @@
 #![allow(clippy::cast_possible_truncation)]
 
 use crate::rig::{self, Rig, named, pattern};
-use crate::{Use, VmView};
+use crate::{Ask, PRIVATE, Use, VmView};
 use abi::record::{
     AuditRecord, DatastoreRecord, ObjectRecord, READ_ONLY, SnapshotRecord, VOLATILE, VolumeRecord,
 };
@@ -51,6 +51,42 @@ fn an_object_is_all_of_what_was_written_or_what_it_was() {
         assert_eq!(rig.ask(Kind::DeleteObject, 0, 0, &named("file:a", b""), 0).0, Status::Ok);
         assert_eq!(rig.read("file:a"), Err(Status::NotFound));
         assert_eq!(rig.ask(Kind::DeleteObject, 0, 0, &named("file:a", b""), 0).0, Status::NotFound);
+    }
+}
+
+/// The seed of the next start is no world's to read, to write or to put in another's place.
+#[test]
+fn the_hosts_own_objects_are_not_a_worlds() {
+    for mut rig in [Rig::with_store(), Rig::without_store()] {
+        let own = |kind, payload: Vec<u8>| Ask {
+            id: 1,
+            kind,
+            generation: 0,
+            target: 0,
+            argument: 0,
+            payload,
+            room: 4096,
+        };
+        let mut of_host = |rig: &mut Rig, kind, payload| {
+            rig.keeper.submit(own(kind, payload));
+            rig.work();
+            let done = rig.keeper.finished().unwrap();
+            (Status::from_raw(done.answer.status).unwrap(), done.payload)
+        };
+        let name = format!("{PRIVATE}seed");
+        assert_eq!(of_host(&mut rig, Kind::WriteObject, named(&name, b"secret")).0, Status::Ok);
+        for kind in [Kind::ReadObject, Kind::WriteObject, Kind::AppendObject, Kind::DeleteObject] {
+            let payload = named(&name, b"");
+            assert_eq!(rig.ask(kind, 0, 0, &payload, kind.receive_max()).0, Status::Denied, "{kind:?}");
+        }
+        for (from, to) in [("part:a", name.as_str()), (name.as_str(), "file:a")] {
+            let payload = named(from, &named(to, b""));
+            assert_eq!(rig.ask(Kind::RenameObject, 0, 0, &payload, 0).0, Status::Denied);
+        }
+        assert_eq!(objects(&mut rig, ""), []);
+        let (status, contents) = of_host(&mut rig, Kind::ReadObject, named(&name, b""));
+        assert_eq!((status, contents.as_slice()), (Status::Ok, &b"secret"[..]));
+        assert_eq!(of_host(&mut rig, Kind::ListObjects, named("", b"")).1.len(), ObjectRecord::BYTES);
     }
 }
 

@@ -38,6 +38,8 @@ pub struct Header {
     pub source: MacAddress,
     /// Its tag, if any.
     pub tag: Option<Tag>,
+    /// What it carries, or the tag's kind.
+    pub ether_type: u16,
 }
 
 /// A VLAN tag.
@@ -61,15 +63,16 @@ impl Header {
         let (destination, rest) = bytes.split_first_chunk()?;
         let (source, rest) = rest.split_first_chunk()?;
         let (ether_type, rest) = rest.split_first_chunk()?;
-        let is_customer = u16::from_be_bytes(*ether_type) == 0x8100;
-        let tagged = is_customer || matches!(u16::from_be_bytes(*ether_type), 0x88a8 | 0x9100);
+        let ether_type = u16::from_be_bytes(*ether_type);
+        let is_customer = ether_type == 0x8100;
+        let tagged = is_customer || matches!(ether_type, 0x88a8 | 0x9100);
         let tag = if tagged {
             let (control, _) = rest.split_first_chunk()?;
             Some(Tag { is_customer, vlan: u16::from_be_bytes(*control) & 0xfff })
         } else {
             None
         };
-        Some(Self { destination: MacAddress(*destination), source: MacAddress(*source), tag })
+        Some(Self { destination: MacAddress(*destination), source: MacAddress(*source), tag, ether_type })
     }
 
     /// Of a frame in memory.

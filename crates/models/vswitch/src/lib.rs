@@ -8,6 +8,7 @@
 //! | [`mod@frame`] | the header of a frame; taking a tag out |
 //! | [`table`] | which port an address is behind |
 //! | [`group`] | port groups: VLAN and policy |
+//! | [`seen`] | which addresses of IP a port uses |
 //! | [`decide`] | from port and header to the set of ports, without side effects |
 //! | [`switch`] | ports, sinks, counters |
 //!
@@ -15,7 +16,7 @@
 //! Information"; the policies as VMware's vSphere Networking guide describes them.
 //!
 //! Lock order: transmit half → ports (for reading) → receive halves, one at a time → interrupt line. The address table
-//! is read without a lock; an address that moved or is new takes its short lock.
+//! is read without a lock; an address that moved or is new takes its short lock, and so do neighbours that tell theirs.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -37,6 +38,7 @@ pub mod group;
     reason = "it stops the test that it serves"
 )]
 pub mod script;
+pub mod seen;
 pub mod switch;
 pub mod table;
 

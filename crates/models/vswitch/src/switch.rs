@@ -8,12 +8,13 @@
 use crate::decide::{Decision, PORTS_MAX, Port, Refusal, Topology};
 use crate::frame::{Header, MacAddress, untag};
 use crate::group::{Group, VlanId};
+use crate::seen::{self, Addresses, Seen};
 use crate::table::Table;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
 use ports::{Delivered, Frame, FrameSink, Offload};
-use spin::RwLock;
+use spin::{Mutex, RwLock};
 
 /// A port of the switch, from 0.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -77,6 +78,7 @@ pub struct Switch<S> {
     ports: RwLock<Ports<S>>,
     table: Table,
     counters: Box<[Counters]>,
+    seen: Mutex<Addresses>,
 }
 
 /// Runs in a frame that the switch takes a tag out of; one more than such a frame had.
@@ -86,7 +88,7 @@ impl<S> Default for Switch<S> {
     fn default() -> Self {
         let ports = Ports { topology: Topology::default(), sinks: Vec::new() };
         let counters = (0..PORTS_MAX).map(|_| Counters::default()).collect();
-        Self { ports: RwLock::new(ports), table: Table::default(), counters }
+        Self { ports: RwLock::new(ports), table: Table::default(), counters, seen: Mutex::default() }
     }
 }
 
@@ -140,6 +142,7 @@ impl<S> Switch<S> {
         let mut ports = self.ports.upgradeable_read().upgrade();
         ports.topology.set(port, None);
         self.table.forget(port);
+        self.seen.lock().forget(port);
         if let Some(counters) = self.counters.get(usize::from(port.0)) {
             counters.clear();
         }
@@ -159,6 +162,16 @@ impl<S> Switch<S> {
         self.table.forget(port);
         ports.topology.set(port, Some(Port::Vnic { address, group }));
         Ok(())
+    }
+
+    /// What is at a port.
+    pub fn port(&self, port: PortIndex) -> Option<Port> {
+        self.ports.read().topology.port(port)
+    }
+
+    /// Addresses of IP that a vNIC was seen to use, the latest last.
+    pub fn addresses(&self, port: PortIndex) -> Vec<Seen> {
+        self.seen.lock().of(port)
     }
 
     /// What passed a port.
@@ -210,6 +223,12 @@ where
         self.count(from, |counters| &counters.bytes_in, frame.bytes.into());
         if decision.learn {
             self.table.learn(decision.vlan, header.source, from, now);
+        }
+        if seen::may_tell(&header, frame.bytes)
+            && ports.topology.uplink() != Some(from)
+            && let Some(address) = seen::told(frame, header.source)
+        {
+            self.seen.lock().note(from, address, now);
         }
         if decision.to.is_empty() {
             return Delivered::Yes;

@@ -8,6 +8,7 @@
 //! whole array in memory at once, and each bound would be checked here again.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
+pub mod make;
 mod reader;
 
 use alloc::vec::Vec;

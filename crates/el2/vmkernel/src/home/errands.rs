@@ -6,6 +6,7 @@
 
 use crate::assemble::Source;
 use crate::home::HomeShared;
+use crate::home::keepsakes::{self, Keepsakes};
 use crate::home::port::Port;
 use crate::host::Host;
 use crate::{desk, log};
@@ -13,7 +14,7 @@ use abi::record::{NAME_BYTES, ObjectRecord};
 use abi::request::{OBJECT_NAME_BYTES, PAYLOAD_MAX};
 use abi::{Answer, RequestKind, Status, VmHandle};
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -39,6 +40,12 @@ enum Errand {
     Put { token: Token, source: Box<Source>, text: String },
     /// A world wants a VM to be forgotten.
     Delete { token: Token, target: VmHandle, volumes: Vec<String> },
+    /// The time when the host ran last.
+    Time,
+    /// The seed that an earlier start left.
+    Seed,
+    /// Its successor is being written; then it counts.
+    Successor([u8; 32]),
     /// Nobody waits for it.
     Drop,
 }
@@ -51,6 +58,11 @@ pub struct Errands {
     next: u64,
     /// The records have been read.
     known: bool,
+    /// Requests about the host's disks: not the keeper's.
+    about_disks: VecDeque<Asked>,
+    keepsakes: Keepsakes,
+    /// The random generator has a seed since the last question.
+    seeded: bool,
 }
 
 /// Whether a request is the home's.
@@ -65,6 +77,8 @@ pub const fn takes(kind: RequestKind) -> bool {
             | Kind::RevertVm
             | Kind::DeleteVmSnapshot
             | Kind::ListVmSnapshots
+            | Kind::ListDisks
+            | Kind::MakeDatastore
             | Kind::InspectDatastore
             | Kind::ListObjects
             | Kind::ReadObject
@@ -142,6 +156,8 @@ fn token_of(id: u64) -> Token {
 impl Errands {
     /// Asks for the VM records of a store that was just mounted.
     pub(super) fn read_records(&mut self) {
+        self.submit(RequestKind::ReadObject, field(keepsakes::TIME), Errand::Time);
+        self.submit(RequestKind::ReadObject, field(keepsakes::SEED), Errand::Seed);
         self.submit(RequestKind::ListObjects, field(RECORD), Errand::List);
     }
 
@@ -172,16 +188,47 @@ impl Errands {
             self.take(host, asked);
             return true;
         }
+        if let Some((what, target)) = host.home.take_note() {
+            // As `api::rest::AuditText` has it; neither word needs an escape.
+            let text = format!(r#"{{"who":"host","from":"console","what":"{what}","target":"{target}"}}"#);
+            self.submit(RequestKind::AppendAudit, text.into_bytes(), Errand::Drop);
+            return true;
+        }
+        if store.is_some() && self.known {
+            for object in self.keepsakes.take_due(host) {
+                self.submit(RequestKind::WriteObject, object, Errand::Drop);
+            }
+        }
         let more = self.keeper.step(store.as_deref_mut(), &mut World { host, serial });
         let Some(Finished { id, answer, payload }) = self.keeper.finished() else { return more };
         if let Some(store) = &store {
-            super::publish(host, store);
+            super::shared::publish(host, store);
         }
         match self.own.remove(&id) {
             Some(errand) => self.go_on(host, errand, answer, &payload, store),
             None => desk::deliver(host, token_of(id), answer, payload),
         }
         true
+    }
+
+    /// When something of the host's own is to be written.
+    pub(super) fn due(&self) -> u64 {
+        if self.known { self.keepsakes.due() } else { u64::MAX }
+    }
+
+    /// Whether the random generator has got its seed since the last question.
+    pub(super) fn take_seeded(&mut self) -> bool {
+        core::mem::take(&mut self.seeded)
+    }
+
+    /// The next request about disks.
+    pub(super) fn take_about_disks(&mut self) -> Option<Asked> {
+        self.about_disks.pop_front()
+    }
+
+    /// A datastore was made: what was kept in RAM moves there.
+    pub(super) fn adopt(&mut self) {
+        self.keeper.adopt();
     }
 
     /// One of the keeper's requests to the store has ended.
@@ -193,6 +240,10 @@ impl Errands {
     fn take(&mut self, host: &'static Host, asked: Asked) {
         let (token, target) = (asked.token, VmHandle::from_raw(asked.request.target));
         let refused = match asked.kind {
+            RequestKind::ListDisks | RequestKind::MakeDatastore => {
+                self.about_disks.push_back(asked);
+                Ok(())
+            }
             RequestKind::PutVm => self.put(host, asked),
             RequestKind::GetVm => get(host, token, target),
             RequestKind::DeleteVm => self.delete(host, token, target, asked.request.argument),
@@ -312,6 +363,27 @@ impl Errands {
                 }
                 desk::deliver(host, token, answer, Vec::new());
             }
+            Errand::Time => {
+                if let Some(seconds) = payload.first_chunk().filter(|_| ok) {
+                    host.clock.was(u64::from_le_bytes(*seconds), host.nanoseconds());
+                }
+            }
+            Errand::Seed => {
+                if let Some(seed) = payload.first_chunk().filter(|_| ok)
+                    && let Some(next) = keepsakes::successor(seed)
+                {
+                    let object = keepsakes::object(keepsakes::SEED, &next);
+                    self.submit(RequestKind::WriteObject, object, Errand::Successor(*seed));
+                }
+            }
+            Errand::Successor(seed) => {
+                let was_seeded = host.random.is_seeded();
+                host.random.absorb(&seed, if ok { seed.len() } else { 0 });
+                if !was_seeded && host.random.is_seeded() {
+                    log!(host.console, "random generator: seeded by the datastore");
+                    self.seeded = true;
+                }
+            }
             Errand::Drop => {}
         }
         let reading = |errand: &Errand| matches!(errand, Errand::List | Errand::Read(_));
@@ -355,5 +427,9 @@ impl HomeShared {
 
     fn take_handed(&self) -> Option<Asked> {
         self.handed.lock().pop_front()
+    }
+
+    fn take_note(&self) -> Option<(&'static str, String)> {
+        self.notes.lock().pop_front()
     }
 }

@@ -1,6 +1,6 @@
 //! What the host log says of the datastore.
 
-use crate::home::Place;
+use crate::home::mounting::Place;
 use crate::home::port::Port;
 use crate::host::Host;
 use crate::log;

@@ -17,7 +17,10 @@ pub(super) fn wait(pe: &mut Pe, current: Option<&Loaded>) {
     if !el2::memory::prepare_step() {
         pe.state.arm();
         if !pe.state.shared.needs_attention() {
+            let shared = pe.state.shared;
+            shared.falls_asleep(el2::regs::counter());
             pe.sleep();
+            shared.wakes_up(el2::regs::counter());
         }
     }
     take_interrupts(pe, current);
@@ -143,13 +146,16 @@ pub(super) fn look_around(pe: &mut Pe) {
         super::admit(pe, mail);
     }
     retire_parked(pe);
+    super::pause::look_at_parked(pe);
 }
 
-/// Parked vCPUs of VMs that stop are freed; the others tell their exits.
+/// Parked vCPUs of VMs that stop are freed; the others tell what they did.
 fn retire_parked(pe: &mut Pe) {
     for slot in 0..pe.state.slots.count() {
         let Some(place) = pe.state.slots.get(slot) else { continue };
-        if let Some(parked) = &place.parked {
+        let (ran, waited) = place.take_times();
+        if let Some(parked) = &mut place.parked {
+            parked.note_times(ran, waited);
             parked.tell_exits();
         }
         if let Some(parked) = place.parked.take_if(|parked| parked.vm.is_stopping()) {

@@ -30,6 +30,9 @@ pub struct PeShared {
     /// Of those, who could run: as of the last change of what runs.
     runnable: AtomicU16,
     last_arrival: AtomicU64,
+    /// How long it slept, and since when it does; 0: it is awake.
+    slept: AtomicU64,
+    asleep_since: AtomicU64,
 }
 
 /// A vCPU on its way to a PE.
@@ -94,6 +97,24 @@ impl PeShared {
             siblings: 0,
             last_arrival: self.last_arrival.load(Ordering::Relaxed),
         }
+    }
+
+    /// It has nothing to do from now on.
+    pub(super) fn falls_asleep(&self, now: u64) {
+        self.asleep_since.store(now, Ordering::Relaxed);
+    }
+
+    /// Something came.
+    pub(super) fn wakes_up(&self, now: u64) {
+        let since = self.asleep_since.swap(0, Ordering::Relaxed);
+        self.slept.fetch_add(now.wrapping_sub(since), Ordering::Relaxed);
+    }
+
+    /// How long it slept so far. Of one that wakes up just now the last time may be missing.
+    pub fn slept(&self, now: u64) -> u64 {
+        let since = self.asleep_since.load(Ordering::Relaxed);
+        let present = if since == 0 { 0 } else { now.saturating_sub(since) };
+        self.slept.load(Ordering::Relaxed).wrapping_add(present)
     }
 
     #[inline(always)]

@@ -22,11 +22,40 @@ pub(super) struct Slot {
     pub(super) share: Share,
     /// It waits in the run queue, or runs.
     pub(super) queued: bool,
+    /// Its VM is paused: nothing wakes it.
+    pub(super) aside: bool,
+    /// Since when it waits for its turn.
+    pub(super) since: u64,
+    /// How long it ran and waited, as far as its flight recorder does not know yet.
+    pub(super) ran: u64,
+    pub(super) waited: u64,
     /// It is a world's, which no guest's WFI need trap for: when it wakes its PE is interrupted.
     pub(super) is_world: bool,
 }
 
 impl Slot {
+    /// A vCPU that came to this PE.
+    pub(super) fn new(parked: Parked, share: Share) -> Self {
+        Self {
+            signals: parked.signals.clone(),
+            index: parked.index,
+            is_world: parked.vm.world.is_some(),
+            parked: Some(parked),
+            wake_at: u64::MAX,
+            share,
+            queued: false,
+            aside: false,
+            since: 0,
+            ran: 0,
+            waited: 0,
+        }
+    }
+
+    /// How long it ran and waited since this was asked last.
+    pub(super) fn take_times(&mut self) -> (u64, u64) {
+        (core::mem::take(&mut self.ran), core::mem::take(&mut self.waited))
+    }
+
     fn guests(&self) -> u32 {
         u32::from(!self.is_world)
     }
@@ -74,6 +103,7 @@ impl Slots {
     pub(super) fn admit(&mut self, slot: u16, mut vcpu: Slot, now: u64) {
         self.start_slice(now);
         self.guests = self.guests.saturating_add(vcpu.guests());
+        vcpu.since = now;
         vcpu.queued = self.queue.arrive(VcpuSlot(slot), &mut vcpu.share);
         match self.places.get_mut(usize::from(slot)) {
             Some(free) => *free = Some(vcpu),
@@ -84,7 +114,9 @@ impl Slots {
     /// A vCPU leaves this PE for another: its account goes with it.
     pub(super) fn depart(&mut self, slot: u16) -> Option<(Parked, Share)> {
         let place = self.places.get_mut(usize::from(slot))?.as_mut()?;
-        let parked = place.parked.take()?;
+        let mut parked = place.parked.take()?;
+        let (ran, waited) = place.take_times();
+        parked.note_times(ran, waited);
         let mut share = place.share;
         self.queue.depart(VcpuSlot(slot), &mut share);
         self.vacate(slot);
@@ -113,7 +145,29 @@ impl Slots {
         self.since = now;
         if let Some(place) = self.places.get_mut(usize::from(running)).and_then(Option::as_mut) {
             self.queue.charge(&mut place.share, ticks);
+            place.ran = place.ran.wrapping_add(ticks);
         }
+    }
+
+    /// What a vCPU ran and waited, for its flight recorder.
+    pub(super) fn times(&mut self, slot: u16) -> (u64, u64) {
+        self.get(slot).map_or((0, 0), Slot::take_times)
+    }
+
+    /// A vCPU that waits or is blocked gets no turn until [`Self::bring_back`].
+    pub(super) fn set_aside(&mut self, slot: u16) {
+        self.queue.remove(VcpuSlot(slot));
+        if let Some(place) = self.get(slot) {
+            (place.queued, place.wake_at, place.aside) = (false, u64::MAX, true);
+        }
+    }
+
+    /// It is ready again.
+    pub(super) fn bring_back(&mut self, slot: u16, now: u64) {
+        if let Some(place) = self.get(slot) {
+            place.aside = false;
+        }
+        self.wake(slot, now);
     }
 
     /// A blocked vCPU is ready; whether the one that runs, which is charged, is to make way. One that is not blocked
@@ -124,10 +178,11 @@ impl Slots {
         let Some(place) = self.places.get_mut(usize::from(slot)).and_then(Option::as_mut) else {
             return false;
         };
-        if place.queued {
+        if place.queued || place.aside {
             return false;
         }
         place.queued = true;
+        place.since = now;
         place.wake_at = u64::MAX;
         self.queue.wake(VcpuSlot(slot), &mut place.share) == Woken::Preempts
     }
@@ -148,6 +203,7 @@ impl Slots {
         self.charge(running, now);
         if let Some(place) = self.places.get_mut(usize::from(running)).and_then(Option::as_mut) {
             place.queued = self.queue.requeue(VcpuSlot(running), &place.share);
+            place.since = now;
         }
     }
 
@@ -156,6 +212,9 @@ impl Slots {
     pub(super) fn pick(&mut self, now: impl FnOnce() -> u64) -> Option<u16> {
         let VcpuSlot(slot) = self.queue.pick()?;
         self.since = now();
+        if let Some(place) = self.places.get_mut(usize::from(slot)).and_then(Option::as_mut) {
+            place.waited = place.waited.wrapping_add(self.since.wrapping_sub(place.since));
+        }
         if self.queue.waiting() != 0 {
             self.slice_end = self.since.saturating_add(self.queue.slice_ticks());
         }
