@@ -8,6 +8,7 @@ mod kvm;
 mod ours;
 mod pi;
 mod rows;
+mod ui;
 mod xen;
 
 use crate::guests::Guests;
@@ -45,6 +46,8 @@ enum Subject {
     Pi,
     /// The datastore beside qemu-img on qcow2 and raw, natively.
     Datastore,
+    /// The web UI: bytes to load it, clicks to a new guest's prompt.
+    Ui,
 }
 
 /// Figures by row.
@@ -57,6 +60,9 @@ pub fn bench(at: &Artifacts, options: &BenchOptions) -> Result<ExitCode> {
     }
     if options.subject == Subject::Datastore {
         return datastore::bench(at, &options.datastore, options.json);
+    }
+    if options.subject == Subject::Ui {
+        return ui::bench(at, options.json);
     }
     install::ensure(at, if options.ours { &[] } else { install::FOR_PEERS })?;
     build::test_guests(at)?;

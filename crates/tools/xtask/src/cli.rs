@@ -5,7 +5,7 @@ use crate::guests::Guests;
 use crate::pi::PiOptions;
 use crate::sim::{self, SimOptions};
 use crate::test::{self, TestOptions};
-use crate::{build, install, pi, up, web};
+use crate::{browser, build, install, pi, up, web};
 use anyhow::Result;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
@@ -53,6 +53,8 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Take the README's pictures of the web UI anew.
+    Pictures,
     /// Print a completion script for a shell.
     Completion {
         /// The shell.
@@ -133,6 +135,7 @@ pub fn run() -> Result<ExitCode> {
             let status = cargo.args(arguments).status()?;
             Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
+        Command::Pictures => browser::pictures(&at).map(|()| ExitCode::SUCCESS),
         Command::Completion { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "bramble", &mut script);

@@ -5,6 +5,7 @@
 
 mod apt;
 mod bench;
+mod browser;
 mod build;
 mod cli;
 mod flat;

@@ -4,6 +4,7 @@ mod api;
 mod libtest;
 mod stages;
 mod tally;
+mod ui;
 
 use crate::run::seconds;
 use crate::{build, install, rules};

@@ -3,10 +3,12 @@
 use super::Run;
 use super::api::api;
 use super::libtest::{count_tests, programs, results};
+use super::ui::ui;
 use crate::build;
 use crate::guests::Guests;
 use crate::rules;
 use crate::run::{command, has, quiet};
+use crate::web;
 use anyhow::{Result, bail};
 use std::path::Path;
 use std::time::Instant;
@@ -22,7 +24,7 @@ pub struct Stage {
 pub const ALL: &[Stage] = &[
     Stage { name: "format", what: "rustfmt", run: format },
     Stage { name: "rules", what: "floors, unsafe budget, sizes, journeys, licences", run: house_rules },
-    Stage { name: "lint", what: "clippy, warnings are errors", run: lint },
+    Stage { name: "lint", what: "clippy and tsc, warnings are errors", run: lint },
     Stage { name: "unit", what: "unit and property tests on this machine", run: unit },
     Stage { name: "image", what: "the image and the test guests, and the instructions in them", run: image },
     Stage {
@@ -31,6 +33,11 @@ pub const ALL: &[Stage] = &[
         run: datastore,
     },
     Stage { name: "api", what: "schemathesis against hostd on this machine", run: api },
+    Stage {
+        name: "ui",
+        what: "the web UI: Vitest, and Playwright in Chromium against hostd on this machine",
+        run: ui,
+    },
     Stage { name: "fuzz", what: "each fuzz target for a fixed count", run: fuzz },
     Stage { name: "miri", what: "unit tests of the floors without unsafe, under Miri", run: miri },
     Stage { name: "system", what: "the image with guests in QEMU", run: system_tests },
@@ -89,6 +96,10 @@ fn lint(run: &mut Run<'_>) -> Result<()> {
     }
     run.work("clippy for bare metal", || quiet(cargo.args(lints)).map(|_| ()));
     windows(run);
+    let at = run.at;
+    web::modules(at)?;
+    run.work("types of the web UI", || quiet(web::npm(at).args(["run", "check"])).map(|_| ()));
+    run.work("types of its tests", || quiet(web::npm(at).args(["run", "check:e2e"])).map(|_| ()));
     Ok(())
 }
 

@@ -78,12 +78,11 @@ pub fn serve(at: &Artifacts, config: &MachineConfig, port: Option<u16>) -> Resul
     let start = Instant::now();
     eprintln!("bramble: booting {} with {} PEs, {} MiB", config.board, config.cpus, config.memory_mib);
     if let Some(port) = port {
+        eprintln!("bramble: soon, in a browser: https://127.0.0.1:{port}/");
         eprintln!(
-            "bramble: the host will answer at https://127.0.0.1:{port}/; the fingerprint of its CA and the first"
+            "bramble: the fingerprint of the host's CA and the password of the first login are in its log."
         );
-        eprintln!(
-            "bramble: password are in its log. To work on it: bramblectl context add up https://127.0.0.1:{port} \\"
-        );
+        eprintln!("bramble: by the command line: bramblectl context add up https://127.0.0.1:{port} \\");
         eprintln!(
             "bramble:     --server-name bramble.local --fingerprint THE-FINGERPRINT, then bramblectl login"
         );

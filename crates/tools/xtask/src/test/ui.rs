@@ -1,0 +1,61 @@
+//! The stage `ui`: Vitest, then Playwright in Debian's Chromium against hostd on this machine.
+
+use super::Run;
+use crate::browser::Browser;
+use crate::run::quiet;
+use crate::web;
+use anyhow::{Context, Result};
+use serde_json::Value;
+use std::fs;
+use std::time::Duration;
+
+/// Runs it.
+pub fn ui(run: &mut Run<'_>) -> Result<()> {
+    let at = run.at;
+    web::modules(at)?;
+    run.work("vitest", || quiet(web::npm(at).args(["test", "--silent"])).map(|_| ()));
+    let browser = Browser::ready(at)?;
+    let results = at.out().join("ui/results.json");
+    // Of an earlier run.
+    let _ = fs::remove_file(&results);
+    let mut playwright = browser.playwright();
+    playwright.args(&run.options.filter);
+    // That tests failed is told by the results.
+    let output = playwright.output().context("can't start npm")?;
+    let text = fs::read_to_string(&results).with_context(|| {
+        let said = [output.stdout, output.stderr].concat();
+        format!("Playwright left no results:\n{}", String::from_utf8_lossy(&said))
+    })?;
+    let results: Value = serde_json::from_str(&text)?;
+    for suite in results["suites"].as_array().into_iter().flatten() {
+        count(run, suite);
+    }
+    Ok(())
+}
+
+/// Counts the tests of a suite and of those in it.
+fn count(run: &mut Run<'_>, suite: &Value) {
+    for spec in suite["specs"].as_array().into_iter().flatten() {
+        let name = spec["title"].as_str().unwrap_or("?");
+        let attempts = || {
+            spec["tests"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .flat_map(|test| test["results"].as_array())
+                .flatten()
+        };
+        let time: u64 = attempts().filter_map(|attempt| attempt["duration"].as_u64()).sum();
+        let time = Duration::from_millis(time);
+        if spec["ok"] == true {
+            run.tally.passed(name, time);
+        } else {
+            let errors = attempts().flat_map(|attempt| attempt["errors"].as_array()).flatten();
+            let words: Vec<&str> = errors.filter_map(|error| error["message"].as_str()).collect();
+            run.tally.failed(name, time, &words.join("\n"));
+        }
+    }
+    for inner in suite["suites"].as_array().into_iter().flatten() {
+        count(run, inner);
+    }
+}

@@ -1,0 +1,65 @@
+// What the page does while the host and other people do something.
+import { Api, Hostd, PASSWORD, expect, furnished, logIn, test } from "./fixtures";
+
+test("hostd is killed while a console is open: the page says so, and goes on by itself", async ({ page }) => {
+  let hostd = await Hostd.start();
+  try {
+    await furnished(hostd);
+    await page.goto(`${hostd.url}/vms/web/console`);
+    await logIn(page, "admin", PASSWORD);
+    await expect(page.getByText("Live", { exact: true })).toBeVisible();
+    await hostd.kill();
+    await expect(page.getByText("The host does not answer").first()).toBeVisible();
+    await expect(page.getByText("Reconnecting")).toBeVisible();
+    // A PC's host keeps nothing: its sessions are gone, as after a restart of the whole host.
+    hostd = await Hostd.start(hostd.port);
+    await expect(page.getByText("Your session has ended. Log in to go on where you were.")).toBeVisible();
+    await logIn(page, "admin", hostd.first);
+    await page.getByLabel("Password of now").fill(hostd.first);
+    await page.getByLabel("New password", { exact: true }).fill(PASSWORD);
+    await page.getByLabel("New password, again").fill(PASSWORD);
+    await page.getByRole("button", { name: "Change password" }).click();
+    await expect(page.getByText("Live", { exact: true })).toBeVisible();
+    await expect(page.locator(".xterm-rows")).toContainText("Welcome to web");
+    await expect(page.getByText("The host does not answer")).toHaveCount(0);
+  } finally {
+    await hostd.kill();
+  }
+});
+
+test.describe(() => {
+  test.use({ storageState: ({ state }, use) => use(state) });
+
+  test("eight tabs stay alive, one after the other closes, and the last still hears", async ({ context, api }) => {
+    await api.call("POST", "/api/v1/vms", { name: "tabs", vcpus: 1, memory: "128MiB", boot: { firmware: "QEMU_EFI.fd" } });
+    const tabs = [];
+    for (let tab = 0; tab < 8; tab += 1) {
+      const page = await context.newPage();
+      // Half of them hold a console open, too.
+      await page.goto(tab % 2 ? "/vms/tabs" : "/vms/tabs/console");
+      await expect(page.getByRole("heading", { level: 1 })).toHaveText("tabs");
+      await expect(page.getByRole("button", { name: "Power on", exact: true }).first()).toBeVisible();
+      tabs.push(page);
+    }
+    await api.done(await api.call("POST", "/api/v1/vms/tabs/power", { action: "on" }));
+    for (const page of tabs) await expect(page.getByRole("button", { name: "Power off", exact: true })).toBeVisible();
+    // The first has the connection; with it gone, another takes it.
+    for (const page of tabs.splice(0, 7)) await page.close();
+    await api.done(await api.call("POST", "/api/v1/vms/tabs/power", { action: "off" }));
+    for (const page of tabs) await expect(page.getByRole("button", { name: "Power on", exact: true })).toBeVisible();
+  });
+
+  test("a password that is reset ends the session in the page", async ({ browser, hostd, api }) => {
+    await api.call("POST", "/api/v1/users", { name: "olga", role: "operator", password: "some words to change" });
+    const first = await Api.logIn(hostd.url, "olga", "some words to change");
+    await first.call("POST", "/api/v1/session/password", { current: "some words to change", new: PASSWORD });
+    const page = await (await browser.newContext({ storageState: { cookies: [], origins: [] } })).newPage();
+    await page.goto(`${hostd.url}/vms`);
+    await logIn(page, "olga", PASSWORD);
+    await expect(page.getByRole("heading", { level: 1 })).toContainText("Virtual machines");
+    await api.call("DELETE", "/api/v1/users/olga");
+    await page.getByRole("link", { name: "web", exact: true }).click();
+    await expect(page.getByText("Your session has ended.")).toBeVisible();
+    await page.context().close();
+  });
+});

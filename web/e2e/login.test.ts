@@ -1,0 +1,38 @@
+// The first login, on a host that nobody has touched.
+import { Hostd, PASSWORD, expect, logIn, test } from "./fixtures";
+
+test("the console's password opens the host once, and has to be changed", async ({ page }) => {
+  const hostd = await Hostd.start();
+  try {
+    await page.goto(`${hostd.url}/vms/web`);
+    await expect(page.getByRole("heading", { name: "Log in" })).toBeVisible();
+    // The host names its CA, for comparison with its console.
+    await page.getByText("Is this your host?").click();
+    await expect(page.getByLabel("SHA-256 of the host's CA")).toHaveText(/[0-9a-f]{2}/i);
+
+    await logIn(page, "admin", "a guess");
+    await expect(page.getByText("the user or the password is wrong")).toBeVisible();
+    await expect(page.getByText("a lost password is reset at the host's console")).toBeVisible();
+
+    await logIn(page, "admin", hostd.first);
+    await expect(page.getByRole("heading", { name: "Choose a new password" })).toBeVisible();
+    await page.getByLabel("Password of now").fill(hostd.first);
+    await page.getByLabel("New password", { exact: true }).fill(PASSWORD);
+    await page.getByLabel("New password, again").fill(PASSWORD);
+    await page.getByRole("button", { name: "Change password" }).click();
+    // The link that was asked for before the login.
+    await expect(page.getByRole("heading", { level: 1 })).toHaveText("web");
+
+    const cookies = await page.context().cookies();
+    expect(cookies).toMatchObject([{ name: "__Host-bramble", httpOnly: true, secure: true, sameSite: "Strict", path: "/" }]);
+    await page.reload();
+    await expect(page.getByRole("heading", { level: 1 })).toHaveText("web");
+    await page.getByRole("button", { name: "admin" }).click();
+    await page.getByRole("button", { name: "Log out" }).click();
+    await expect(page.getByRole("heading", { name: "Log in" })).toBeVisible();
+    await logIn(page, "admin", hostd.first);
+    await expect(page.getByText("the user or the password is wrong")).toBeVisible();
+  } finally {
+    await hostd.kill();
+  }
+});

@@ -1,0 +1,69 @@
+// A VM's life: made, used, kept, put back.
+import { expect, furnished, Hostd, PASSWORD, test } from "./fixtures";
+import { Hand, screen, toPrompt } from "./journey";
+
+test("from the login to a new guest's prompt in at most 8 clicks", async ({ page }) => {
+  const hostd = await Hostd.start(0, "--empty");
+  try {
+    const api = await furnished(hostd);
+    await page.goto(hostd.url);
+    const hand = new Hand(page);
+    await toPrompt(hand, "admin", PASSWORD, "debian", /Welcome to debian, start 1\s*login: /);
+    expect(hand.clicks).toBeLessThanOrEqual(8);
+    test.info().annotations.push({ type: "clicks_to_prompt", description: String(hand.clicks) });
+    // What is typed reaches the guest, and its answer the screen.
+    await page.keyboard.type("root\rhostname\r");
+    await expect(screen(page)).toContainText(/hostname\s*debian/);
+    const [vm] = (await api.call("GET", "/api/v1/vms")).items;
+    expect(vm).toMatchObject({ name: "debian", power: "running" });
+  } finally {
+    await hostd.kill();
+  }
+});
+
+test("the console is copied from, pasted to, and taken up again where it was", async ({ browser, state, hostd }) => {
+  const context = await browser.newContext({ storageState: state, permissions: ["clipboard-read", "clipboard-write"] });
+  const page = await context.newPage();
+  await page.goto(`${hostd.url}/vms/web/console`);
+  await expect(screen(page)).toContainText("Welcome to web");
+  await page.evaluate(() => navigator.clipboard.writeText("pasted words"));
+  await page.getByRole("button", { name: "Paste" }).click();
+  await expect(screen(page)).toContainText("pasted words");
+  await screen(page).getByText("Welcome to web").dblclick();
+  await page.keyboard.press("Control+Shift+C");
+  await expect(page.getByText("Copied.")).toBeVisible();
+  expect((await page.evaluate(() => navigator.clipboard.readText())).trim()).not.toBe("pasted words");
+  await page.reload();
+  await expect(screen(page)).toContainText("pasted words");
+  await context.close();
+});
+
+test.describe(() => {
+  test.use({ storageState: ({ state }, use) => use(state) });
+
+  test("snapshot, break, revert: what is lost is named, and only a VM that is off goes back", async ({ page, api }) => {
+    const disk = await api.call("POST", "/api/v1/volumes", { name: "kept", bytes: 1 << 20 });
+    const configuration = { name: "kept", vcpus: 1, memory: "256MiB", boot: { firmware: "QEMU_EFI.fd" }, disk: [{ volume: disk.name }] };
+    await api.call("POST", "/api/v1/vms", configuration);
+    await page.goto("/vms/kept/snapshots");
+    await page.getByRole("button", { name: "Take a snapshot" }).click();
+    await page.getByLabel("Name", { exact: true }).fill("before the update");
+    await page.getByRole("dialog").getByRole("button", { name: "Take a snapshot" }).click();
+    await expect(page.getByText("Snapshot before the update was taken.")).toBeVisible();
+
+    await page.getByRole("button", { name: "Power on", exact: true }).click();
+    await expect(page.getByRole("button", { name: "Power off", exact: true })).toBeVisible();
+    await expect(page.getByRole("button", { name: "Revert" })).toBeDisabled();
+    await page.getByRole("button", { name: "Power off", exact: true }).click();
+    const asked = page.getByRole("dialog", { name: "Power off kept?" });
+    await expect(asked.getByText("what it has not written to its disks is lost")).toBeVisible();
+    await asked.getByRole("button", { name: "Power off" }).click();
+    await expect(page.getByRole("button", { name: "Revert" })).toBeEnabled();
+
+    await page.getByRole("button", { name: "Revert" }).click();
+    const revert = page.getByRole("dialog", { name: "Revert to before the update?" });
+    await expect(revert.getByText("Everything that was written to the disks of kept since then is lost.")).toBeVisible();
+    await revert.getByRole("button", { name: "Revert" }).click();
+    await expect(page.getByText("Back at before the update.")).toBeVisible();
+  });
+});
