@@ -125,6 +125,38 @@ impl Client {
         let connection = ClientConnection::new(self.config.clone(), ServerName::try_from(NAME)?)?;
         Ok(StreamOwned::new(connection, stream))
     }
+
+    /// Requests one after the other on one connection; each has to be answered by success. `lines`: of each head.
+    pub fn session(&self, requests: &[(&str, &[u8])], lines: &str) -> Result<()> {
+        let mut tls = self.connect()?;
+        for (number, (head, body)) in requests.iter().enumerate() {
+            let last = if number + 1 == requests.len() { "Connection: close\r\n" } else { "" };
+            let bytes = body.len();
+            let head = format!("{head}\r\nHost: {NAME}\r\n{lines}{last}Content-Length: {bytes}\r\n\r\n");
+            tls.write_all(head.as_bytes())?;
+            tls.write_all(body)?;
+            tls.flush()?;
+            take_answer(&mut tls)?;
+        }
+        // The host closes it.
+        tls.read_to_end(&mut Vec::new()).context("the end of a connection")?;
+        Ok(())
+    }
+}
+
+/// Reads one answer that says how long it is.
+fn take_answer(tls: &mut impl Read) -> Result<()> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        tls.read_exact(&mut byte).context("the host's answer")?;
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8_lossy(&head).to_lowercase();
+    ensure!(head.starts_with("http/1.1 2"), "{head}");
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok());
+    let mut body = vec![0; length.context("an answer without a length")?];
+    Ok(tls.read_exact(&mut body)?)
 }
 
 /// The same by plain HTTP; the answer as it came.

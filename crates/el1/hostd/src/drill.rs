@@ -8,11 +8,13 @@
 //! | `hostd.after=N,M,…` | … once it has served N connections, not right after its start; the next one M, the last number for all that follow |
 //! | `hostd.idle` | says how often it left for EL2 in ten seconds without work |
 //! | `hostd.measure` | says what each call takes; under QEMU's icount a nanosecond is an instruction |
+//! | `hostd.bench` | what [`crate::bench`] says |
 //! | `hostd.handshakes` | says what the computing of each handshake takes |
 //! | `hostd.power=NAME` | turns the VM off, on, resets and pauses it, reads its console, lists the switch's ports |
 //! | `hostd.restart` | … and has the host restart then |
 
 use crate::argument;
+use crate::bench;
 use crate::executor::Task;
 use crate::requests::Requests;
 use crate::server::SERVED;
@@ -55,6 +57,9 @@ pub fn tasks(
     if let Some(name) = argument(boot, "hostd.power=") {
         let restart = argument(boot, "hostd.restart").is_some();
         tasks.push(Box::pin(Power { name, restart, vmkernel, requests }.run()));
+    }
+    if argument(boot, "hostd.bench").is_some() {
+        tasks.push(Box::pin(bench::run(vmkernel)));
     }
     if argument(boot, "hostd.idle").is_some() {
         tasks.push(Box::pin(idle(vmkernel)));
@@ -120,9 +125,14 @@ async fn idle(vmkernel: &Vmkernel) {
         vmkernel.host().map_or(0, |host| host.world_exits)
     };
     Timer::after(SETTLED).await;
-    let before = exits();
+    let (before, busy) = (exits(), bench::busy(vmkernel));
     Timer::after(IDLE).await;
-    vmkernel.log(format_args!("idle: {} exits in {} ms", exits() - before, IDLE.as_millis()));
+    let exits = exits() - before;
+    let busy = bench::busy(vmkernel).zip(busy).map(|(after, before)| after - before);
+    vmkernel.log(format_args!("idle: {exits} exits in {} ms", IDLE.as_millis()));
+    if let Some(busy) = busy {
+        vmkernel.log(format_args!("idle: busy for {busy} ns"));
+    }
 }
 
 /// Instructions (nanoseconds) of each call, its buffer as large as it may be.

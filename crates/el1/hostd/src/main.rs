@@ -9,7 +9,7 @@
 //! | [`worker`] | vCPU 1: long computations |
 //! | [`transport`], [`card`], [`network`] | the network card, and TCP/IP over it |
 //! | [`port`], [`server`] | `management` on the target: what it asks of the world, and its connections |
-//! | [`drill`] | what tests ask of it, by boot arguments that start with `hostd.` |
+//! | [`drill`], [`bench`] | what tests ask of it, by boot arguments that start with `hostd.` |
 //!
 //! It runs when an interrupt says that there is something to do, gives a sign of life, does it, and sleeps in WFI.
 #![no_std]
@@ -18,6 +18,7 @@
 
 extern crate alloc;
 
+mod bench;
 mod card;
 mod drill;
 mod executor;

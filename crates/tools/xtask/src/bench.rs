@@ -4,6 +4,7 @@
 //! 1 GHz). This is a length of paths: caches, TLBs and barriers cost nothing here.
 
 mod datastore;
+mod host;
 mod kvm;
 mod ours;
 mod pi;
@@ -42,6 +43,8 @@ pub struct BenchOptions {
 enum Subject {
     /// Exits, interrupts, memory.
     Bramble,
+    /// Managing a host: its memory, its API, a VM's start.
+    Host,
     /// The drivers of a Raspberry Pi 4.
     Pi,
     /// The datastore beside qemu-img on qcow2 and raw, natively.
@@ -55,6 +58,9 @@ pub type Figures = BTreeMap<String, f64>;
 
 /// Measures and prints the table.
 pub fn bench(at: &Artifacts, options: &BenchOptions) -> Result<ExitCode> {
+    if options.subject == Subject::Host {
+        return host::bench(at, options.json);
+    }
     if options.subject == Subject::Pi {
         return pi::bench(at, options.json);
     }

@@ -92,8 +92,12 @@ pub fn print(rows: &[Row], bramble: &Figures, peers: &BTreeMap<&str, Figures>, a
 }
 
 fn cell(value: Option<f64>, width: usize) -> String {
-    let text = value
-        .map_or_else(|| String::from("–"), |value| format!("{value:.1}").trim_end_matches(".0").to_owned());
+    let digits = |value: f64| if value < 10.0 { 3 } else { 1 };
+    let shown = |value: f64| {
+        let text = format!("{value:.*}", digits(value));
+        text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    };
+    let text = value.map_or_else(|| String::from("–"), shown);
     format!("{text:>width$}")
 }
 
