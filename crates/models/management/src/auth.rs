@@ -33,6 +33,8 @@ use sessions::Sessions;
 pub const COOKIE: &str = "__Host-bramble";
 /// Who is there before anyone else.
 pub const FIRST_USER: &str = "admin";
+/// How the console's line with a one-time password starts: only who is at the machine may read on.
+pub(crate) const FIRST_LOGIN: &str = "first login: user ";
 
 /// Who may what.
 pub struct Authority {
@@ -120,7 +122,7 @@ impl Authority {
             })
             .await?;
         self.end_sessions(port, FIRST_USER).await?;
-        console_log(port, &format!("first login: user {FIRST_USER}, password {password}"));
+        console_log(port, &format!("{FIRST_LOGIN}{FIRST_USER}, password {password}"));
         console_log(port, "it is for one login, which has to change it");
         Ok(())
     }

@@ -1,10 +1,12 @@
 //! `/api/v1/host/logs` and `/api/v1/vms/{vm}/log`.
 
 use super::{Call, Outcome};
+use crate::auth::{FIRST_LOGIN, FIRST_USER};
 use crate::http::Response;
 use crate::inventory;
 use crate::port::Port;
 use crate::problem::Problem;
+use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use api::rest::{Event, LogLine, LogPage, VmLog};
@@ -34,6 +36,14 @@ fn is_about(line: &str, name: &str) -> bool {
     said.strip_prefix(name).is_some_and(|rest| rest.starts_with([':', '/']))
 }
 
+/// A line as anyone may read it: a viewer who saw the one-time password of a lost one would be administrator.
+fn without_password(line: &str) -> String {
+    match line.split_once(FIRST_LOGIN) {
+        Some((before, _)) => format!("{before}{FIRST_LOGIN}{FIRST_USER}, password on the console only"),
+        None => String::from(line),
+    }
+}
+
 /// Whole lines from a position on.
 pub(super) fn read<P: Port>(port: &P, from: u64) -> Result<LogPage, Problem> {
     let mut page = LogPage { lines: Vec::new(), start: 0, next: from };
@@ -53,7 +63,7 @@ pub(super) fn read<P: Port>(port: &P, from: u64) -> Result<LogPage, Problem> {
         }
         for (byte, position) in bytes.iter().zip(first..) {
             if *byte == b'\n' {
-                let text = String::from_utf8_lossy(line.trim_ascii_end()).into_owned();
+                let text = without_password(&String::from_utf8_lossy(line.trim_ascii_end()));
                 page.lines.push(LogLine { position: line_at.unwrap_or(position), text });
                 (line, line_at) = (Vec::new(), None);
             } else {
