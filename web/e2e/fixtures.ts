@@ -109,7 +109,7 @@ export const test = base.extend<ForEach, ForAll>({
 /** The pages that the navigation leads to, and the sides of a VM. */
 export async function everyPage(page: Page, vm: string): Promise<string[]> {
   await page.goto(`/vms/${vm}`);
-  await expect(page.getByRole("heading", { level: 1 })).toHaveText(vm);
+  await settled(page);
   const paths = (name: string) =>
     page
       .getByRole("navigation", { name })
@@ -121,6 +121,6 @@ export async function everyPage(page: Page, vm: string): Promise<string[]> {
 /** Waits until a page has what it shows. */
 export async function settled(page: Page): Promise<void> {
   await expect(page.getByRole("heading", { level: 1 })).toBeVisible();
-  await expect(page.locator("[aria-busy=true]")).toHaveCount(0);
+  await expect(page.locator("[aria-busy=true], .loading")).toHaveCount(0);
   await page.waitForLoadState("networkidle");
 }

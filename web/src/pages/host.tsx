@@ -6,6 +6,7 @@ import { Identity } from "../host/identity";
 import { HostLog } from "../host/log";
 import { HostPower } from "../host/power";
 import { may } from "../state/session";
+import { host } from "../state/store";
 import { Head } from "../ui/parts";
 import "../styles/host.css";
 
@@ -27,7 +28,7 @@ export default function HostPage() {
       ) : (
         <>
           <Identity />
-          {may("administrator") ? <HostPower /> : null}
+          {may("administrator") && host.value ? <HostPower /> : null}
         </>
       )}
     </div>

@@ -4,7 +4,7 @@ import { useEffect } from "preact/hooks";
 import { t } from "../i18n";
 import { bytes, number } from "../i18n/format";
 import { segments } from "../state/router";
-import { datastore, hasNoDatastore } from "../state/store";
+import { type Datastore, datastore, hasNoDatastore } from "../state/store";
 import { Disks } from "../storage/disks";
 import { Files } from "../storage/files";
 import { followStorage, objects, storageError, volumes } from "../storage/stored";
@@ -28,11 +28,22 @@ export default function Storage() {
   // A host without a datastore leads to making one.
   const first: Tab = hasNoDatastore.value ? "disks" : "volumes";
   const tab = TABS.find((name) => name === asked) ?? first;
+  const store = datastore.value;
+  // Below it stands what would move when it comes.
+  if (!store) {
+    return (
+      <div class="page">
+        <Head title={t("nav.storage")} />
+        <ProblemNotice error={storageError.value} />
+        <Loading />
+      </div>
+    );
+  }
   return (
     <div class="page">
       <Head title={t("nav.storage")} />
       <ProblemNotice error={storageError.value} />
-      <State />
+      <State store={store} />
       <UploadList />
       <nav class="tabs" aria-label={t("nav.storage")}>
         {TABS.map((name) => (
@@ -46,9 +57,7 @@ export default function Storage() {
   );
 }
 
-function State() {
-  const store = datastore.value;
-  if (!store) return <Loading />;
+function State({ store }: { store: Datastore }) {
   if (store.is_volatile) return null;
   const used = store.bytes - store.free_bytes;
   return (

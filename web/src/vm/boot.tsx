@@ -3,7 +3,7 @@
 import { useId } from "preact/hooks";
 import { t } from "../i18n";
 import { Card } from "../ui/parts";
-import { type BootBy, bare } from "./plan";
+import { type BootBy, bare, offered } from "./plan";
 import { type PartProps, ofKind } from "./wizard";
 
 const WAYS: readonly BootBy[] = ["firmware", "kernel"];
@@ -109,7 +109,7 @@ function Choice({ label, names, value, missing, choose }: ChoiceProps) {
     <div class="field">
       <label for={id}>{label}</label>
       <select id={id} value={value} onChange={(event) => choose(event.currentTarget.value)}>
-        {names.map((name) => (
+        {offered(names, value).map((name) => (
           <option key={name} value={name}>
             {name || "—"}
           </option>

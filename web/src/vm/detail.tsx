@@ -1,7 +1,7 @@
 // One VM: its head with what can be done, and a tab for each side of it.
 
 import { signal } from "@preact/signals";
-import { type ComponentType, createContext } from "preact";
+import { type ComponentChildren, type ComponentType, createContext } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import { Failed, type Schemas, remove, send, url } from "../api/client";
 import { t } from "../i18n";
@@ -65,19 +65,29 @@ export function VmPage({ name }: { name: string }) {
 
   if (error instanceof Failed && error.status === 404) {
     return (
-      <Empty icon="vm" title={t("vm.gone", { name })} text={t("vm.gone.text")}>
-        <a class="button" href="/vms">
-          {t("nav.vms")}
-        </a>
-      </Empty>
+      <Frame name={name}>
+        <Empty icon="vm" title={t("vm.gone", { name })} text={t("vm.gone.text")}>
+          <a class="button" href="/vms">
+            {t("nav.vms")}
+          </a>
+        </Empty>
+      </Frame>
     );
   }
-  if (!shown) return error ? <ProblemNotice error={error} /> : <Loading />;
+  if (!shown) return <Frame name={name}>{error ? <ProblemNotice error={error} /> : <Loading />}</Frame>;
   // The list is told first: power changes show at once.
   const live = vms.value?.get(name);
   const vm: Detail = live ? { ...shown.vm, ...live } : shown.vm;
   return <Page shown={{ vm, tag: shown.tag, reload: load }} />;
 }
+
+/** The page of a VM of which nothing more is known yet. */
+const Frame = ({ name, children }: { name: string; children: ComponentChildren }) => (
+  <div class="page">
+    <Head title={name} up={{ to: "/vms", name: t("nav.vms") }} />
+    {children}
+  </div>
+);
 
 function Page({ shown }: { shown: Shown }) {
   const { vm } = shown;

@@ -26,7 +26,14 @@ export function chosen(all: readonly Vm[], text: string, power: string): Vm[] {
 
 export function VmList() {
   const all = vmList.value;
-  if (!all) return <Loading />;
+  if (!all) {
+    return (
+      <div class="page">
+        <Head title={t("nav.vms")} />
+        <Loading />
+      </div>
+    );
+  }
   const shown = chosen(all, wanted.value, state.value);
   return (
     <div class="page">

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { type Wishes, bestFirmware, bestKernel, configuration, isName, nameFrom } from "./plan";
+import { type Wishes, bestBoot, bestFirmware, bestKernel, configuration, isName, nameFrom, offered } from "./plan";
 
 const wishes: Wishes = {
   source: "iso",
@@ -52,6 +52,26 @@ test("a kernel and its RAM disk are found by their names", () => {
   expect(bestKernel(["debian-initrd", "debian-kernel"])).toEqual({ kernel: "debian-kernel", initrd: "debian-initrd" });
   expect(bestKernel(["u-boot.bin"])).toEqual({ kernel: "u-boot.bin", initrd: "" });
   expect(bestKernel([])).toEqual({ kernel: "", initrd: "" });
+});
+
+test("kernels without firmware: the kernel that is shown is the one that is booted", () => {
+  expect(bestBoot([], ["debian-initrd", "debian-kernel"])).toEqual({
+    bootBy: "kernel",
+    firmware: "",
+    kernel: "debian-kernel",
+    initrd: "debian-initrd",
+  });
+  expect(bestBoot([], ["anything"]).kernel).toBe("anything");
+  // Nothing that looks like one: a list that shows so, not its first name.
+  expect(bestBoot([], ["initrd.img"]).kernel).toBe("");
+  expect(offered(["initrd.img"], "")).toEqual(["", "initrd.img"]);
+  expect(offered(["a", "b"], "b")).toEqual(["a", "b"]);
+});
+
+test("firmware comes before kernels, as a file too", () => {
+  expect(bestBoot(["x.fd"], ["vmlinuz"])).toMatchObject({ bootBy: "firmware", firmware: "x.fd" });
+  expect(bestBoot([], ["vmlinuz", "QEMU_EFI.fd"])).toMatchObject({ bootBy: "firmware", firmware: "QEMU_EFI.fd" });
+  expect(bestBoot([], [])).toMatchObject({ bootBy: "firmware", firmware: "", kernel: "" });
 });
 
 test("UEFI firmware is preferred", () => {

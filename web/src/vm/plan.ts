@@ -54,6 +54,20 @@ export const bestKernel = (names: readonly string[]): { kernel: string; initrd: 
   return { kernel: others.find((name) => /kernel|vmlinu|^image/i.test(name)) ?? others[0] ?? "", initrd };
 };
 
+type Boot = Pick<Wishes, "bootBy" | "firmware" | "kernel" | "initrd">;
+
+/** What a VM boots where nobody chose yet; "" is what nothing fits, and is to be chosen. */
+export function bestBoot(firmware: readonly string[], files: readonly string[]): Boot {
+  // A firmware may have come as a mere file: its name tells.
+  const named = files.filter((name) => /edk2|efi|aavmf|u-boot/i.test(name));
+  const best = bestFirmware([...firmware, ...named]);
+  return { bootBy: best || files.length === 0 ? "firmware" : "kernel", firmware: best, ...bestKernel(files) };
+}
+
+/** What a list offers: the value as well where it is none of the names, so that no name looks chosen that is not. */
+export const offered = (names: readonly string[], value: string): readonly string[] =>
+  names.includes(value) ? names : [value, ...names];
+
 /** Names of the volumes: the VM's disk, and the installer's. */
 export const volumesOf = (wishes: Wishes): { disk: string; installer: string | null } => ({
   disk: wishes.name,

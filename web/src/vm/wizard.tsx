@@ -12,7 +12,7 @@ import { Card, Empty, Head, Loading } from "../ui/parts";
 import { ProblemNotice } from "../ui/problem";
 import { BootFields } from "./boot";
 import { type Step, make, stepsOf } from "./make";
-import { type Source, type Wishes, bare, bestFirmware, bestKernel, isName, nameFrom } from "./plan";
+import { type Source, type Wishes, bare, bestBoot, isName, nameFrom } from "./plan";
 
 type Objects = readonly Schemas["Object"][];
 const SOURCES: readonly Source[] = ["image", "iso", "nothing"];
@@ -28,9 +28,7 @@ function first(objects: Objects): Wishes {
   const isos = ofKind(objects, "iso");
   const source: Source = images.length ? "image" : isos.length ? "iso" : "nothing";
   const object = images[0]?.name ?? isos[0]?.name ?? "";
-  const firmware = bestFirmware(ofKind(objects, "firmware", "file").map(({ name }) => bare(name)));
-  const hasFirmware = ofKind(objects, "firmware").length > 0 || /edk2|efi|uefi|u-boot/i.test(firmware);
-  const bootBy = hasFirmware || ofKind(objects, "file").length === 0 ? "firmware" : "kernel";
+  const names = (kind: string): string[] => ofKind(objects, kind).map(({ name }) => bare(name));
   const free = host.value?.free_bytes ?? Infinity;
   return {
     source,
@@ -39,9 +37,7 @@ function first(objects: Objects): Wishes {
     vcpus: Math.min(2, host.value?.pes ?? 2),
     memoryMiB: free >= 2048 * MIB ? 1024 : free >= 1024 * MIB ? 512 : 256,
     diskGiB: source === "image" ? 0 : 8,
-    bootBy,
-    firmware,
-    ...bestKernel(ofKind(objects, "file").map(({ name }) => bare(name))),
+    ...bestBoot(names("firmware"), names("file")),
     commandLine: "console=ttyAMA0 root=/dev/vda1 rw",
     hasCard: true,
     autostart: true,
