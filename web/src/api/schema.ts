@@ -125,6 +125,7 @@ export interface paths {
         trace?: never;
     };
     "/api/v1/host/history": {
+    "/api/v1/host/certificate": {
         parameters: {
             query?: never;
             header?: never;
@@ -133,6 +134,8 @@ export interface paths {
         };
         /** What the host used in the last seconds: PEs, memory, disks, network */
         get: operations["ShowHostHistory"];
+        /** The host's certificate and the fingerprint of its CA */
+        get: operations["ShowCertificate"];
         put?: never;
         post?: never;
         delete?: never;
@@ -142,6 +145,7 @@ export interface paths {
         trace?: never;
     };
     "/api/v1/host/logs": {
+    "/api/v1/host/certificate/renew": {
         parameters: {
             query?: never;
             header?: never;
@@ -150,6 +154,25 @@ export interface paths {
         };
         /** The host's log */
         get: operations["ShowHostLog"];
+        get?: never;
+        put?: never;
+        /** Make a new key and certificate of the same CA */
+        post: operations["RenewCertificate"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/host/network": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The management network as it is now */
+        get: operations["ShowNetwork"];
         put?: never;
         post?: never;
         delete?: never;
@@ -169,6 +192,75 @@ export interface paths {
         put?: never;
         /** Restart the host or turn it off */
         post: operations["PowerHost"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/host/settings": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The host's name, addresses, DNS and NTP servers */
+        get: operations["ShowSettings"];
+        /** Change the settings. Another address is on trial for two minutes, and is kept when it is confirmed. Needs If-Match */
+        put: operations["ChangeSettings"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/host/settings/confirm": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Keep the settings that are on trial */
+        post: operations["ConfirmSettings"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/host/settings/revert": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** End the trial at once: the settings from before are in force again */
+        post: operations["RevertSettings"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/host/time": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The time of day, whether it is known, and what NTP servers said */
+        get: operations["ShowTime"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -974,6 +1066,38 @@ export interface components {
         };
         /** @description A restart or the end of the host. */
         HostAction: "restart" | "turn-off";
+        /** @description The host's certificate. */
+        HostCertificate: {
+            /** @description SHA-256 of the CA's certificate: what the console shows and clients pin. `/api/v1/ca.pem` is the CA. */
+            ca_sha256: string;
+            /** @description Names and addresses that it is for. */
+            names: string[];
+            /** @description SHA-256 of the host's own certificate. */
+            sha256: string;
+            /**
+             * Format: uint64
+             * @description From when it holds: seconds since 1970.
+             */
+            valid_from: number;
+            /**
+             * Format: uint64
+             * @description Until when; it is made anew 30 days before.
+             */
+            valid_until: number;
+        };
+        /** @description The network as the host has it now. */
+        HostNetwork: {
+            /** @description Addresses with the lengths of their prefixes. */
+            addresses: string[];
+            /** @description Who is asked for names. */
+            dns: string[];
+            /** @description Where everything else is sent. */
+            gateways: string[];
+            /** @description Of the management card. */
+            mac: string;
+            /** @description Another host answers to this one's name by mDNS: this one does not. */
+            name_is_taken: boolean;
+        };
         /** @description A request for the host's power. */
         HostPowerRequest: {
             /** @description What to do. */
@@ -983,6 +1107,32 @@ export interface components {
              * @default false
              */
             at_once: boolean;
+        };
+        /** @description The host's settings. */
+        HostSettings: {
+            /**
+             * @description Addresses of DNS servers, at most 3. With DHCP its server tells those by IPv4, and they are not given here.
+             * @default []
+             */
+            dns: string[];
+            /** @description The management address by IPv4. */
+            ipv4: components["schemas"]["Ipv4Settings"];
+            /** @description The management address by IPv6, beside the link-local one, which there always is. */
+            ipv6: components["schemas"]["Ipv6Settings"];
+            /** @description One label of a–z, 0–9 and `-`, at most 63. The host answers to `NAME.local`. Another name is another CA. */
+            name: string;
+            /**
+             * @description Names or addresses of NTP servers, at most 4, asked in turn; without any nobody tells the host the time.
+             * @default []
+             */
+            ntp: string[];
+        };
+        /** @description The settings that are in force. */
+        HostSettingsState: {
+            /** @description Them. */
+            settings: components["schemas"]["HostSettings"];
+            /** @description They are on trial: without `POST /api/v1/host/settings/confirm` in time those from before are in force again. */
+            trial?: components["schemas"]["SettingsTrial"] | null;
         };
         /** @description The host. */
         HostState: {
@@ -1032,6 +1182,40 @@ export interface components {
             uptime_seconds: number;
             /** @description Of its software. */
             version: string;
+        };
+        /** @description What the host knows of the time. */
+        HostTime: {
+            /** @description It is known to be right. */
+            is_synchronized: boolean;
+            /**
+             * Format: uint64
+             * @description The time of day: seconds since 1970.
+             */
+            now: number;
+            /** @description NTP servers in the order in which they are asked. */
+            servers: components["schemas"]["NtpServer"][];
+        };
+        /** @description How the IPv4 address is found. */
+        Ipv4Method: "dhcp" | "static" | "off";
+        /** @description Where the IPv4 address comes from. */
+        Ipv4Settings: {
+            /** @description `A.B.C.D/N`, for `static` only. */
+            address?: string | null;
+            /** @description For `static` only; it lies in the address's network. */
+            gateway?: string | null;
+            /** @description How. */
+            method: components["schemas"]["Ipv4Method"];
+        };
+        /** @description How the IPv6 address is found. */
+        Ipv6Method: "auto" | "static" | "link-local";
+        /** @description Where the IPv6 address comes from. */
+        Ipv6Settings: {
+            /** @description `X::Y/N`, for `static` only. */
+            address?: string | null;
+            /** @description For `static` only; a link-local one may be given. */
+            gateway?: string | null;
+            /** @description How. */
+            method: components["schemas"]["Ipv6Method"];
         };
         /** @description Some of a list. */
         List: {
@@ -1308,6 +1492,23 @@ export interface components {
              */
             source?: number | null;
         };
+        /** @description An NTP server, and what became of the last request to it. */
+        NtpServer: {
+            /**
+             * Format: uint64
+             * @description When it was asked last: seconds of the host's uptime.
+             */
+            asked_at?: number | null;
+            /**
+             * Format: int64
+             * @description By how much the host's clock was behind its answer; negative: it was ahead.
+             */
+            offset_ms?: number | null;
+            /** @description As it stands in the settings. */
+            server: string;
+            /** @description `not-asked`, `good`, or why its answer was not taken. */
+            state: string;
+        };
         /** @description An object: an image, firmware, a log. */
         Object: {
             /**
@@ -1451,6 +1652,16 @@ export interface components {
             role: components["schemas"]["Role"];
             /** @description The user's name. */
             user: string;
+        };
+        /** @description A trial of settings. */
+        SettingsTrial: {
+            /** @description What is in force after it, if nobody confirms. */
+            before: components["schemas"]["HostSettings"];
+            /**
+             * Format: uint64
+             * @description What is left of it.
+             */
+            seconds_left: number;
         };
         /** @description A snapshot of a VM. */
         Snapshot: {
@@ -2029,6 +2240,9 @@ export interface operations {
                 /** @description Seconds that a value stands for; without it as few as there may be */
                 step?: number;
             };
+    ShowCertificate: {
+        parameters: {
+            query?: never;
             header?: never;
             path?: never;
             cookie?: never;
@@ -2042,6 +2256,7 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["History"];
+                    "application/json": components["schemas"]["HostCertificate"];
                 };
             };
             default: components["responses"]["Problem"];
@@ -2053,6 +2268,33 @@ export interface operations {
                 /** @description Number of the first entry, or position of the first byte, wanted */
                 from?: number;
             };
+    RenewCertificate: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The same key gives the same answer for an hour */
+                "Idempotency-Key"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HostCertificate"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    ShowNetwork: {
+        parameters: {
+            query?: never;
             header?: never;
             path?: never;
             cookie?: never;
@@ -2066,6 +2308,7 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["LogPage"];
+                    "application/json": components["schemas"]["HostNetwork"];
                 };
             };
             default: components["responses"]["Problem"];
@@ -2094,6 +2337,124 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Task"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    ShowSettings: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HostSettingsState"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    ChangeSettings: {
+        parameters: {
+            query?: never;
+            header: {
+                /** @description The ETag of what is changed */
+                "If-Match": string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["HostSettings"];
+            };
+        };
+        responses: {
+            /** @description Done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HostSettingsState"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    ConfirmSettings: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The same key gives the same answer for an hour */
+                "Idempotency-Key"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HostSettingsState"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    RevertSettings: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The same key gives the same answer for an hour */
+                "Idempotency-Key"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HostSettingsState"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    ShowTime: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HostTime"];
                 };
             };
             default: components["responses"]["Problem"];

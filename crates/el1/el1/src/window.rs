@@ -2,10 +2,14 @@
 //!
 //! The resource: addresses outside what the compiler knows about. Invariant: a [`Window`] lies outside the image, the
 //! heap and the device tree, so that no access through it aliases a Rust object; `Boot` is the only maker of windows.
-//! Accesses are assembly, so that each is one instruction with a valid syndrome (no writeback, never merged).
-//! Concurrency: a window may be copied and used by all vCPUs; each access is single-copy atomic.
+//! Accesses are assembly, so that each is one instruction with a valid syndrome (no writeback, never merged); copies of
+//! RAM, which nobody traps, go by blocks.
+//! Concurrency: a window may be copied and used by all vCPUs; each access by `read` or `write` is single-copy atomic.
 
 use core::arch::asm;
+
+/// Bytes that RAM is copied by, several in one turn of a loop.
+const BLOCK: usize = 32;
 
 /// A range of device registers or of spare RAM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,12 +76,15 @@ impl Window {
     pub fn fill(&self, offset: usize, from: &[u8]) {
         let part = self.part(offset, from.len());
         let (head, words) = from.split_at(part.ragged());
-        let (words, tail) = words.as_chunks::<8>();
+        let (blocks, rest) = words.as_chunks::<BLOCK>();
+        let (words, tail) = rest.as_chunks::<8>();
         head.iter().enumerate().for_each(|(at, byte)| part.write8(at, *byte));
-        words.iter().zip((head.len()..).step_by(8)).for_each(|(word, at)| {
+        part.fill_blocks(head.len(), blocks);
+        let at = head.len() + BLOCK * blocks.len();
+        words.iter().zip((at..).step_by(8)).for_each(|(word, at)| {
             part.write64(at, u64::from_le_bytes(*word));
         });
-        let at = head.len() + 8 * words.len();
+        let at = at + 8 * words.len();
         tail.iter().zip(at..).for_each(|(byte, at)| part.write8(at, *byte));
     }
 
@@ -85,13 +92,73 @@ impl Window {
     pub fn copy_to(&self, offset: usize, into: &mut [u8]) {
         let part = self.part(offset, into.len());
         let (head, words) = into.split_at_mut(part.ragged());
-        let (words, tail) = words.as_chunks_mut::<8>();
-        let at = head.len() + 8 * words.len();
+        let (blocks, rest) = words.as_chunks_mut::<BLOCK>();
+        let (words, tail) = rest.as_chunks_mut::<8>();
+        let start = head.len() + BLOCK * blocks.len();
+        let at = start + 8 * words.len();
         tail.iter_mut().zip(at..).for_each(|(byte, at)| *byte = part.read8(at));
-        words.iter_mut().zip((head.len()..).step_by(8)).for_each(|(word, at)| {
+        part.copy_blocks_to(head.len(), blocks);
+        words.iter_mut().zip((start..).step_by(8)).for_each(|(word, at)| {
             *word = part.read64(at).to_le_bytes();
         });
         head.iter_mut().enumerate().for_each(|(at, byte)| *byte = part.read8(at));
+    }
+
+    /// Stores whole blocks from `offset` on, a multiple of 8.
+    fn fill_blocks(&self, offset: usize, blocks: &[[u8; BLOCK]]) {
+        let part = self.part(offset, BLOCK * blocks.len());
+        if blocks.is_empty() {
+            return;
+        }
+        // SAFETY: loads `blocks`, which is borrowed, whole; stores as many bytes in `part`, which is inside the window and
+        // aliases no Rust object (invariant of `Window`).
+        unsafe {
+            asm!(
+                "2:",
+                "ldp {a}, {b}, [{from}], #16",
+                "ldp {c}, {d}, [{from}], #16",
+                "stp {a}, {b}, [{to}], #16",
+                "stp {c}, {d}, [{to}], #16",
+                "subs {left}, {left}, #1",
+                "b.ne 2b",
+                from = inout(reg) blocks.as_ptr() => _,
+                to = inout(reg) part.base => _,
+                left = inout(reg) blocks.len() => _,
+                a = out(reg) _,
+                b = out(reg) _,
+                c = out(reg) _,
+                d = out(reg) _,
+                options(nostack),
+            );
+        }
+    }
+
+    /// Loads whole blocks from `offset` on, a multiple of 8.
+    fn copy_blocks_to(&self, offset: usize, blocks: &mut [[u8; BLOCK]]) {
+        let part = self.part(offset, BLOCK * blocks.len());
+        if blocks.is_empty() {
+            return;
+        }
+        // SAFETY: stores `blocks`, which is borrowed for that, whole; loads as many bytes of `part`, as above.
+        unsafe {
+            asm!(
+                "2:",
+                "ldp {a}, {b}, [{from}], #16",
+                "ldp {c}, {d}, [{from}], #16",
+                "stp {a}, {b}, [{to}], #16",
+                "stp {c}, {d}, [{to}], #16",
+                "subs {left}, {left}, #1",
+                "b.ne 2b",
+                from = inout(reg) part.base => _,
+                to = inout(reg) blocks.as_mut_ptr() => _,
+                left = inout(reg) blocks.len() => _,
+                a = out(reg) _,
+                b = out(reg) _,
+                c = out(reg) _,
+                d = out(reg) _,
+                options(nostack),
+            );
+        }
     }
 
     /// Bytes before the first word that is aligned.

@@ -8,6 +8,7 @@
 //! | [`executor`], [`interrupts`] | tasks, and what wakes them |
 //! | [`worker`] | vCPU 1: long computations |
 //! | [`transport`], [`card`], [`network`] | the network card, and TCP/IP over it |
+//! | [`addresses`], [`name`], [`clock`] | its addresses, its name there, the time from there |
 //! | [`port`], [`server`] | `management` on the target: what it asks of the world, and its connections |
 //! | [`drill`], [`bench`] | what tests ask of it, by boot arguments that start with `hostd.` |
 //!
@@ -18,11 +19,14 @@
 
 extern crate alloc;
 
+mod addresses;
 mod bench;
 mod card;
+mod clock;
 mod drill;
 mod executor;
 mod interrupts;
+mod name;
 mod network;
 mod port;
 mod queue;

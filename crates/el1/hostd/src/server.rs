@@ -3,39 +3,33 @@
 //! Called by: [`crate::network`]. The sockets are more than the connections that there may be, so that a newcomer always
 //! finds one that listens; who gives way to him says `management`.
 
+use crate::addresses::{Addresses, Prefixed};
 use crate::port::World;
 use crate::vmkernel::Vmkernel;
 use crate::{argument, worker};
 use alloc::vec;
 use alloc::vec::Vec;
 use core::cell::RefCell;
-use core::future::{Future, poll_fn};
 use core::net::IpAddr;
-use core::pin::pin;
 use core::sync::atomic::{AtomicU32, Ordering};
-use core::task::Poll;
 use el1::Boot;
-use embassy_futures::select::{Either, select};
+use embassy_futures::select::select3;
 use embassy_net::Stack;
 use embassy_net::tcp::TcpSocket;
 use embassy_time::{Duration, Timer, with_timeout};
 use management::admission::CONNECTIONS_MAX;
 use management::identity::{self, Fault, Found, Names, Now};
-use management::tls::{Config, Provider, Tls};
+use management::tls::{Config, Provider};
 use management::web::Web;
-use management::{Management, Ticket, serve};
+use management::{Management, Ticket, accept, serve};
 
 /// Sockets: one listens even when all connections are taken.
 pub const SOCKETS: usize = CONNECTIONS_MAX + 4;
-/// Buffers of a socket.
-const RECEIVE: usize = 8 * 1024;
+/// Buffers of a socket: a whole record of a client's, and as much as it may send before it is told to go on.
+const RECEIVE: usize = 16 * 1024;
 const SEND: usize = 8 * 1024;
 /// HTTPS.
 const PORT: u16 = 443;
-/// The host's name while it has no other.
-const HOST_NAME: &str = "bramble";
-/// How long a handshake may take.
-const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How long the last bytes of a connection may take.
 const FAREWELL: Duration = Duration::from_secs(2);
 /// How long an address is waited for before the certificate is looked at without one.
@@ -77,40 +71,63 @@ impl Server {
         self.management.run().await;
     }
 
-    /// Finds or makes the host's certificate, and does so again for each new address, and each day.
-    pub async fn identify(&self, stack: Stack<'static>) {
+    /// What is managed.
+    pub fn management(&self) -> &Management<World> {
+        &self.management
+    }
+
+    /// Finds or makes the host's certificate, and does so again for each new address or name, when the time becomes known,
+    /// when it is asked for, and each day.
+    pub async fn identify(&self, addresses: &'static Addresses) {
+        let (settings, renewal) = (&self.management.settings, &self.management.renewal);
+        let mut name = settings.differ_from(None).await.name;
         let mut told = None;
-        let _ = with_timeout(ADDRESS, address_other_than(stack, None)).await;
+        let first = addresses.all();
+        let _ = with_timeout(ADDRESS, addresses.differ_from(&first)).await;
         loop {
-            let address = address(stack);
-            match self.find(address, stack).await {
-                Some(found) => {
-                    let fingerprint = found.fingerprint();
-                    match Config::new(&self.provider, found.identity) {
-                        Ok(config) => *self.config.borrow_mut() = Some(config),
-                        Err(error) => self.vmkernel.log(format_args!("certificate: {error}")),
-                    }
-                    if told.is_none() {
-                        self.vmkernel.log(format_args!("CA certificate, SHA-256: {fingerprint}"));
-                    }
-                    if let Some(address) = address.filter(|_| told != Some(address)) {
-                        self.vmkernel.log(format_args!("https://{address}/"));
-                    }
-                    told = Some(address);
-                    let _ = with_timeout(DAY, address_other_than(stack, address)).await;
-                }
-                None => Timer::after(AGAIN).await,
+            let heard = renewal.rings();
+            let all = addresses.all();
+            let Some(found) = self.find(&name, &all).await else {
+                Timer::after(AGAIN).await;
+                name = settings.current().name;
+                continue;
+            };
+            let fingerprint = found.fingerprint();
+            match Config::new(&self.provider, found.identity) {
+                Ok(config) => *self.config.borrow_mut() = Some(config),
+                Err(error) => self.vmkernel.log(format_args!("certificate: {error}")),
             }
+            if told.as_ref().is_none_or(|(old, _)| *old != fingerprint) {
+                self.vmkernel.log(format_args!("CA certificate, SHA-256: {fingerprint}"));
+            }
+            // The link-local one, the last, is no use without the name of a client's card.
+            let address = all.first().filter(|_| all.len() > 1).map(|(address, _)| *address);
+            let is_told = |address: &IpAddr| told.as_ref().is_some_and(|(_, old)| *old == Some(*address));
+            if let Some(address) = address.filter(|address| !is_told(address)) {
+                match address {
+                    IpAddr::V4(address) => self.vmkernel.log(format_args!("https://{address}/")),
+                    IpAddr::V6(address) => self.vmkernel.log(format_args!("https://[{address}]/")),
+                }
+            }
+            told = Some((fingerprint, address));
+            let other =
+                select3(addresses.differ_from(&all), settings.name_differs_from(&name), renewal.after(heard));
+            let _ = with_timeout(DAY, other).await;
+            name = settings.current().name;
         }
     }
 
-    async fn find(&self, address: Option<IpAddr>, stack: Stack<'static>) -> Option<Found> {
-        let link_local = stack.config_v6().map(|config| IpAddr::V6(config.address.address()));
-        let addresses: Vec<IpAddr> = address.into_iter().chain(link_local).collect();
-        let names = Names::new(HOST_NAME, &addresses)?;
+    async fn find(&self, name: &str, addresses: &[Prefixed]) -> Option<Found> {
+        let addresses: Vec<IpAddr> = addresses.iter().map(|(address, _)| *address).collect();
+        let names = Names::new(name, &addresses)?;
         let time = self.vmkernel.time();
         let now = Now { unix_seconds: time.unix_seconds, is_known: time.is_known };
-        match identity::find(&self.world, self.vmkernel, &names, now).await {
+        let result = if self.management.renewal.take() {
+            identity::renew(&self.world, self.vmkernel, &names, now).await
+        } else {
+            identity::find(&self.world, self.vmkernel, &names, now).await
+        };
+        match result {
             Ok(found) => Some(found),
             Err(Fault::Unseeded) => None,
             Err(fault) => {
@@ -144,8 +161,7 @@ impl Server {
     async fn connection(&self, socket: &mut TcpSocket<'_>, config: &Config, ticket: Ticket<'_, World>) {
         let Some(peer) = socket.remote_endpoint() else { return };
         let before = worker::busy();
-        let handshake = with_timeout(HANDSHAKE, Tls::accept(&self.world, config, socket));
-        let Either::First(Ok(Ok(mut tls))) = select(handshake, ticket.given_up()).await else { return };
+        let Some(mut tls) = accept(config, socket, &ticket).await else { return };
         if self.tells {
             let took = worker::busy() - before;
             self.vmkernel.log(format_args!("handshake: {took} us on the second vCPU"));
@@ -163,17 +179,4 @@ fn web(vmkernel: &Vmkernel) -> Web {
         vmkernel.log(format_args!("its web UI is damaged: there is only the API"));
     }
     web.unwrap_or_default()
-}
-
-/// The address by DHCP or boot argument.
-fn address(stack: Stack<'static>) -> Option<IpAddr> {
-    stack.config_v4().map(|config| IpAddr::V4(config.address.address()))
-}
-
-/// Is done when the address is another one.
-async fn address_other_than(stack: Stack<'static>, old: Option<IpAddr>) {
-    // It wakes this task at every change; the link-local address never goes.
-    let mut down = pin!(stack.wait_config_down());
-    poll_fn(|context| if address(stack) != old { Poll::Ready(()) } else { down.as_mut().poll(context) })
-        .await;
 }

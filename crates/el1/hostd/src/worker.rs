@@ -35,11 +35,16 @@ struct Slot<T> {
     waits: Option<Waker>,
 }
 
-/// Has vCPU 1 do `work`; its result. Dropped before that, the work is done all the same.
+/// Has vCPU 1 do `work`; its result. Dropped before the work was begun it is not done: connections that gave way leave
+/// nothing to be computed.
 pub async fn compute<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     let slot: Arc<SpinMutex<Slot<T>>> = Arc::new(SpinMutex::new(Slot { result: None, waits: None }));
     let place = slot.clone();
     JOBS.lock().push_back(Box::new(move || {
+        // Whoever waits has the other one.
+        if Arc::strong_count(&place) == 1 {
+            return;
+        }
         let result = work();
         let mut slot = place.lock();
         slot.result = Some(result);

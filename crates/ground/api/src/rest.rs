@@ -12,6 +12,7 @@ mod network;
 mod problem;
 mod root;
 mod session;
+mod settings;
 mod statistics;
 mod storage;
 mod task;
@@ -28,6 +29,10 @@ pub use network::{Address, Network, Port, PortGroup, PortKind};
 pub use problem::ProblemDetails;
 pub use root::ApiRoot;
 pub use session::{Login, PasswordChange, Session};
+pub use settings::{
+    HostCertificate, HostNetwork, HostSettings, HostSettingsState, HostTime, Ipv4Method, Ipv4Settings,
+    Ipv6Method, Ipv6Settings, NtpServer, SettingsTrial,
+};
 pub use statistics::{History, VmStatistics};
 pub use storage::{
     Datastore, Disk, DiskState, NewDatastore, NewImport, NewUpload, NewVolume, Object, Upload, Volume,

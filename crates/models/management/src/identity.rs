@@ -10,6 +10,7 @@
 //! belong together or has run out is made anew.
 
 mod certificate;
+mod renewal;
 #[cfg(test)]
 mod tests;
 
@@ -26,10 +27,11 @@ use core::fmt;
 use core::net::IpAddr;
 use p256::ecdsa::SigningKey;
 use p256::pkcs8::{DecodePrivateKey, EncodePrivateKey};
+pub use renewal::{Renewal, shown};
 use sha2::{Digest, Sha256};
 
 /// No host runs this program before (2026-11-24): time that is not known yet starts here.
-const EARLIEST: u64 = 1_795_478_400;
+pub const EARLIEST: u64 = 1_795_478_400;
 const DAY: u64 = 24 * 3600;
 const YEAR: u64 = 365 * DAY;
 const CA_LIFE: u64 = 10 * YEAR;
@@ -143,9 +145,26 @@ pub async fn find<V: Vmkernel>(
 ) -> Result<Found, Fault> {
     let store = Store { vmkernel, host, names, now };
     let (ca, _) = store.find(Kind::Ca, None).await?;
-    let (leaf, is_new) = store.find(Kind::Leaf, Some(&ca.key)).await?;
+    let leaf = store.find(Kind::Leaf, Some(&ca.key)).await?;
+    Ok(found(ca, leaf))
+}
+
+/// The same with a new leaf, whatever there was.
+pub async fn renew<V: Vmkernel>(
+    vmkernel: &V,
+    host: &dyn tls::Host,
+    names: &Names,
+    now: Now,
+) -> Result<Found, Fault> {
+    let store = Store { vmkernel, host, names, now };
+    let (ca, _) = store.find(Kind::Ca, None).await?;
+    let leaf = store.make(Kind::Leaf, Some(&ca.key)).await?;
+    Ok(found(ca, (leaf, true)))
+}
+
+fn found(ca: Pair, (leaf, is_new): (Pair, bool)) -> Found {
     let identity = tls::Identity { chain: vec![leaf.certificate, ca.certificate.clone()], key: leaf.key };
-    Ok(Found { identity, ca: ca.certificate, is_new })
+    Found { identity, ca: ca.certificate, is_new }
 }
 
 /// An identity for these names that nobody keeps: where objects can't be kept, each generation of hostd has another.
@@ -183,6 +202,10 @@ impl<V: Vmkernel> Store<'_, V> {
         if let Some(pair) = self.kept(kind, issuer).await? {
             return Ok((pair, false));
         }
+        Ok((self.make(kind, issuer).await?, true))
+    }
+
+    async fn make(&self, kind: Kind, issuer: Option<&SigningKey>) -> Result<Pair, Fault> {
         let key = self.new_key()?;
         let signer = issuer.unwrap_or(&key);
         let (from, until) = self.validity(kind);
@@ -196,7 +219,7 @@ impl<V: Vmkernel> Store<'_, V> {
         // A cut in between leaves two that do not belong together, which are made anew.
         self.write(key_name, secret.as_bytes()).await?;
         self.write(certificate_name, &certificate).await?;
-        Ok((Pair { key, certificate }, true))
+        Ok(Pair { key, certificate })
     }
 
     async fn kept(&self, kind: Kind, issuer: Option<&SigningKey>) -> Result<Option<Pair>, Fault> {

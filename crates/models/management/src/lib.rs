@@ -6,6 +6,8 @@
 //! | a connection is let in, gives way | [`admission`], [`Management::admit`] |
 //! | bytes become requests, responses become bytes | [`http`] |
 //! | who the host is: its CA and certificate | [`identity`] |
+//! | its name, addresses, servers, as they are set | [`settings`] |
+//! | its name on the network, an IPv6 address, the time from there | [`mdns`], [`slaac`], [`sntp`] |
 //! | TLS 1.3 | [`tls`] |
 //! | plain HTTP is sent to HTTPS | [`redirect`] |
 //! | a connection's requests, one after another | [`serve()`] |
@@ -32,7 +34,7 @@ pub mod admission;
 mod ask;
 pub mod audit;
 pub mod auth;
-mod bell;
+pub mod bell;
 mod configuration;
 pub mod events;
 #[cfg(any(test, feature = "fake"))]
@@ -44,6 +46,7 @@ pub mod identity;
 pub mod inventory;
 mod jobs;
 pub mod kept;
+pub mod mdns;
 mod operations;
 pub mod port;
 pub mod problem;
@@ -52,6 +55,9 @@ pub mod redirect;
 pub mod route;
 pub mod secret;
 mod serve;
+pub mod settings;
+pub mod slaac;
+pub mod sntp;
 mod streams;
 pub mod tasks;
 pub mod tls;
@@ -60,6 +66,7 @@ mod watch;
 pub mod web;
 
 use abi::Call;
+use abi::call::{PRESENCE_DOCUMENT, PRESENCE_KEY};
 use admission::{ConnectionId, Pool};
 use alloc::format;
 use alloc::vec::Vec;
@@ -71,10 +78,12 @@ use core::time::Duration;
 use embassy_futures::select::{Either, select};
 use events::Events;
 use idempotency::Answers;
+use identity::Renewal;
 use kept::Kept;
 use operations::uploads::UploadEntry;
 use port::Port;
-pub use serve::serve;
+pub use serve::{accept, serve};
+use settings::Settings;
 use tasks::Tasks;
 use usage::Usage;
 use watch::Watch;
@@ -96,6 +105,10 @@ pub struct Management<P> {
     answers: Answers,
     waiting: Kept<Vec<operations::vms::Waiting>>,
     web: Web,
+    /// The host's settings.
+    pub settings: Settings,
+    /// Whether the certificate is to be looked at.
+    pub renewal: Renewal,
     pool: RefCell<Pool>,
     /// Rings when a connection has to give way.
     gave_way: Bell,
@@ -123,6 +136,8 @@ impl<P: Port> Management<P> {
             answers: Answers::default(),
             waiting: Kept::new("run:waiting"),
             web: Web::default(),
+            settings: Settings::default(),
+            renewal: Renewal::default(),
             pool: RefCell::default(),
             gave_way: Bell::default(),
         }
@@ -155,6 +170,7 @@ impl<P: Port> Management<P> {
         let generation =
             self.port.call(Call::Version, &mut [], [0; 3]).map_or(0, |[_, generation, _]| generation);
         self.events.begin(u32::try_from(generation).unwrap_or(u32::MAX));
+        self.settings.open(&self.port).await;
         self.tasks.open(&self.port).await;
         self.answers.open(&self.port).await;
         if self.waiting.load(&self.port).await.is_err() {
@@ -189,9 +205,26 @@ impl<P: Port> Management<P> {
         }
     }
 
+    /// Acts on a notice of the vmkernel's that somebody is at the machine. What fails is tried again in a second.
+    async fn heed_presence(&self) {
+        let Ok([notice, how, _]) = self.port.call(Call::ReadPresence, &mut [], [0; 3]) else { return };
+        if notice == 0 || !self.authority.is_open() {
+            return;
+        }
+        let how = match how {
+            PRESENCE_KEY => "a key of the console",
+            PRESENCE_DOCUMENT => "reset-admin in host.toml",
+            _ => "by a way that is not known here",
+        };
+        if self.reset_first_user(how).await.is_ok() {
+            // Another notice may have come meanwhile: it is the next one.
+            let _ = self.port.call(Call::AcknowledgePresence, &mut [], [notice, 0, 0]);
+        }
+    }
+
     /// Someone who is at the machine says that the password is lost: the first user gets a new one, for one login, shown
-    /// on the console. Called by hostd for a key of the console or for `reset-admin` in the boot document.
-    pub async fn reset_first_user(&self, how: &str) -> Result<(), problem::Problem> {
+    /// on the console.
+    async fn reset_first_user(&self, how: &str) -> Result<(), problem::Problem> {
         self.authority.reset_first_user(&self.port).await?;
         let who = format!("someone at the host ({how})");
         let text = api::rest::AuditText { who, ..audit::text(None, "console".into(), "password.lost") };
@@ -225,8 +258,7 @@ fn unix_seconds<P: Port>(port: &P) -> u64 {
 }
 
 impl<P> Ticket<'_, P> {
-    /// Is done when the connection has to give way to another. A TLS handshake is to be raced with it; [`serve()`] does
-    /// so by itself.
+    /// Is done when the connection has to give way to another; [`accept()`] and [`serve()`] end with it.
     pub async fn given_up(&self) {
         loop {
             let heard = self.management.gave_way.rings();

@@ -1,6 +1,7 @@
 //! What operations do: [`carry_out`] says where each one is.
 
 mod audit;
+mod certificate;
 mod clones;
 mod consoles;
 mod events;
@@ -11,6 +12,7 @@ mod power;
 mod root;
 mod seeds;
 mod session;
+mod settings;
 mod snapshots;
 mod storage;
 mod tasks;
@@ -126,6 +128,14 @@ pub(crate) async fn carry_out<P: Port>(operation: Operation, call: &Call<'_, P>)
         Operation::CancelTask => tasks::cancel(call).await,
         Operation::WatchEvents => events::watch(call),
         Operation::ShowHost => host::show(call),
+        Operation::ShowSettings => settings::show(call),
+        Operation::ChangeSettings => settings::change(call).await,
+        Operation::ConfirmSettings => settings::confirm(call).await,
+        Operation::RevertSettings => settings::revert(call).await,
+        Operation::ShowHostNetwork => settings::show_network(call),
+        Operation::ShowHostTime => settings::show_time(call),
+        Operation::ShowCertificate => certificate::show(call).await,
+        Operation::RenewCertificate => certificate::renew(call).await,
         Operation::PowerHost => power::host(call).await,
         Operation::ShowHostHistory => usage::host_history(call),
         Operation::ShowHostLog => logs::host(call),

@@ -203,6 +203,22 @@ routes! {
     WatchEvents: Get "/api/v1/events", VIEWER, Nothing => (200, "events"), &["after"],
         "Events by server-sent events (Event as JSON), or by WebSocket";
     ShowHost: Get "/api/v1/host", VIEWER, Nothing => (200, "HostState"), &[], "The host";
+    ShowSettings: Get "/api/v1/host/settings", VIEWER, Nothing => (200, "HostSettingsState"), &[],
+        "The host's name, addresses, DNS and NTP servers";
+    ChangeSettings: Put "/api/v1/host/settings", ADMINISTRATOR, Json("HostSettings") => (200, "HostSettingsState"), &[],
+        "Change the settings. Another address is on trial for two minutes, and is kept when it is confirmed. Needs If-Match";
+    ConfirmSettings: Post "/api/v1/host/settings/confirm", ADMINISTRATOR, Nothing => (200, "HostSettingsState"), &[],
+        "Keep the settings that are on trial";
+    RevertSettings: Post "/api/v1/host/settings/revert", ADMINISTRATOR, Nothing => (200, "HostSettingsState"), &[],
+        "End the trial at once: the settings from before are in force again";
+    ShowHostNetwork: Get "/api/v1/host/network", VIEWER, Nothing => (200, "HostNetwork"), &[],
+        "The management network as it is now";
+    ShowHostTime: Get "/api/v1/host/time", VIEWER, Nothing => (200, "HostTime"), &[],
+        "The time of day, whether it is known, and what NTP servers said";
+    ShowCertificate: Get "/api/v1/host/certificate", VIEWER, Nothing => (200, "HostCertificate"), &[],
+        "The host's certificate and the fingerprint of its CA";
+    RenewCertificate: Post "/api/v1/host/certificate/renew", ADMINISTRATOR, Nothing => (200, "HostCertificate"), &[],
+        "Make a new key and certificate of the same CA";
     PowerHost: Post "/api/v1/host/power", ADMINISTRATOR, Json("HostPowerRequest") => (202, "Task"), &[],
         "Restart the host or turn it off";
     ShowHostHistory: Get "/api/v1/host/history", VIEWER, Nothing => (200, "History"), &["seconds", "step"],

@@ -13,12 +13,14 @@ use crate::port::Port;
 use crate::problem::Problem;
 use crate::route::{self, Access, Found, Operation, Route, Takes};
 use crate::streams::Ground;
+use crate::tls::{self, Tls};
 use crate::{Management, Ticket};
 use alloc::string::ToString;
 use alloc::vec::Vec;
 use api::rest::AuditText;
 use core::net::SocketAddr;
-use embassy_futures::select::select;
+use core::time::Duration;
+use embassy_futures::select::{Either3, select, select3};
 use embedded_io_async::{Read, Write};
 
 /// Most bytes of a body that an operation gets whole.
@@ -35,6 +37,24 @@ pub async fn serve<S: Read + Write, P: Port>(
     let wire = Wire::new(stream, &management.port);
     let connection = Connection { management, peer, ticket: &ticket, wire, caller: None };
     select(connection.run(), ticket.given_up()).await;
+}
+
+/// How long a handshake may take.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// Accepts TLS on a connection, within its time, and for as long as the connection need not give way to another. `None`:
+/// it is over.
+pub async fn accept<S: Read + Write, P: Port>(
+    config: &tls::Config,
+    stream: S,
+    ticket: &Ticket<'_, P>,
+) -> Option<Tls<S>> {
+    let port = &ticket.management.port;
+    let handshake = Tls::accept(port, config, stream);
+    match select3(handshake, port.sleep(HANDSHAKE), ticket.given_up()).await {
+        Either3::First(Ok(tls)) => Some(tls),
+        _ => None,
+    }
 }
 
 struct Connection<'m, 't, S, P> {
@@ -66,7 +86,7 @@ impl<S: Read + Write, P: Port> Connection<'_, '_, S, P> {
     }
 
     /// The next head; at the first level why there is none, at the second why it is bad.
-    async fn head(&mut self, idle: core::time::Duration) -> Result<Result<Head, HeadFault>, Ended> {
+    async fn head(&mut self, idle: Duration) -> Result<Result<Head, HeadFault>, Ended> {
         if self.wire.unread().is_empty() {
             self.wire.fill(idle).await?;
         }

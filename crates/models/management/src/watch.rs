@@ -47,6 +47,8 @@ impl<P: Port> Management<P> {
         for text in self.refusals.due(self.port.now()) {
             audit::append(&self.port, &text).await;
         }
+        self.settings.look(&self.port).await;
+        self.heed_presence().await;
         self.look_at_vms();
         self.measure().await;
         let looks = self.watch.looks.get();

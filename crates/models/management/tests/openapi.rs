@@ -30,8 +30,13 @@ schemas!(
     Datastore,
     Event,
     History,
+    HostCertificate,
+    HostNetwork,
     HostPowerRequest,
+    HostSettings,
+    HostSettingsState,
     HostState,
+    HostTime,
     List<Disk>,
     List<Object>,
     List<Snapshot>,
@@ -76,7 +81,7 @@ schemas!(
 fn headers(route: &Route) -> Vec<(&'static str, bool, Value, &'static str)> {
     let mut headers = Vec::new();
     match route.name {
-        "ChangeVm" => {
+        "ChangeVm" | "ChangeSettings" => {
             headers.push(("If-Match", true, json!({ "type": "string" }), "The ETag of what is changed"))
         }
         "SendUpload" => {

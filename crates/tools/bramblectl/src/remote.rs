@@ -7,7 +7,7 @@
 //! | logins, users, tokens | [`login`], [`people`] |
 //! | VMs | [`vms`], [`configure`], [`console`] |
 //! | storage | [`storage`], [`transfer`] |
-//! | the host | [`host`], [`audit`], [`bundle`] |
+//! | the host | [`host`], [`settings`], [`audit`], [`bundle`] |
 
 mod audit;
 mod bundle;
@@ -19,6 +19,7 @@ mod contexts;
 mod host;
 mod login;
 mod people;
+mod settings;
 mod storage;
 mod transfer;
 mod vms;

@@ -10,7 +10,6 @@ pub use host::PcHost;
 use anyhow::{Context, Result};
 use embedded_io_adapters::tokio_1::FromTokio;
 use management::Management;
-use management::tls::stream::Tls;
 use management::web::Web;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -72,12 +71,8 @@ pub fn serve(options: Options, started: impl FnOnce(u16), log: impl Fn(&str) + '
                 let Some(config) = tls else {
                     return management::serve(&management, stream, peer, ticket).await;
                 };
-                let accepted = tokio::select! {
-                    accepted = Tls::accept(management.port(), &config, stream) => accepted,
-                    () = ticket.given_up() => return,
-                };
                 // Who speaks no TLS gets no answer.
-                let Ok(stream) = accepted else { return };
+                let Some(stream) = management::accept(&config, stream, &ticket).await else { return };
                 management::serve(&management, stream, peer, ticket).await;
             });
         }

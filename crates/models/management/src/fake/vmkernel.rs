@@ -41,6 +41,11 @@ pub struct RamVmkernel {
 #[derive(Default)]
 struct State {
     ahead: u64,
+    /// What `SetTime` was told: nanoseconds of the day and of uptime.
+    set: Option<[u64; 2]>,
+    /// Number and way of a notice that somebody is at the machine.
+    presence: Option<(u64, u64)>,
+    notices: u64,
     log: Vec<String>,
     /// The same with times, as the console has it.
     log_ring: Ring,
@@ -93,6 +98,13 @@ impl RamVmkernel {
         self.state.borrow_mut().say(&*self.environment, line.to_owned());
     }
 
+    /// Somebody shows that he is at the machine, in one of the ways of `abi::call`.
+    pub fn show_presence(&self, how: u64) {
+        let mut state = self.state.borrow_mut();
+        state.notices = state.notices.saturating_add(1);
+        state.presence = Some((state.notices, how));
+    }
+
     /// The lines of the host's log.
     pub fn log(&self) -> Vec<String> {
         self.state.borrow().log.clone()
@@ -118,8 +130,30 @@ impl Vmkernel for RamVmkernel {
             }
             Call::Time => {
                 let uptime = u64::try_from(self.environment.uptime().as_nanos()).unwrap_or(u64::MAX);
-                let ahead = self.state.borrow().ahead;
-                Ok([self.environment.unix_seconds().saturating_add(ahead), uptime, 0])
+                let (ahead, set) = (self.state.borrow().ahead, self.state.borrow().set);
+                match set {
+                    Some([unix, at]) => {
+                        Ok([unix.saturating_add(uptime.saturating_sub(at)) / 1_000_000_000, uptime, 1])
+                    }
+                    None => Ok([self.environment.unix_seconds().saturating_add(ahead), uptime, 0]),
+                }
+            }
+            Call::SetTime => {
+                let [unix, at, _] = arguments;
+                self.state.borrow_mut().set = Some([unix, at]);
+                Ok([0; 3])
+            }
+            Call::ReadPresence => {
+                Ok(self.state.borrow().presence.map_or([0; 3], |(notice, how)| [notice, how, 0]))
+            }
+            Call::AcknowledgePresence => {
+                let [number, ..] = arguments;
+                let mut state = self.state.borrow_mut();
+                let is_its = state.presence.is_some_and(|(notice, _)| notice == number);
+                if is_its {
+                    state.presence = None;
+                }
+                if is_its { Ok([0; 3]) } else { Err(Status::NotFound) }
             }
             Call::InspectHost => {
                 let record = HostRecord {
@@ -151,8 +185,6 @@ impl Vmkernel for RamVmkernel {
                 let [_, _, from] = arguments;
                 Ok(self.state.borrow().log_ring.read(from, buffer))
             }
-            Call::ReadPresence => Ok([0; 3]),
-            Call::AcknowledgePresence => Err(Status::NotFound),
             Call::Exit | Call::ReadCrash => Err(Status::NotFound),
             call => {
                 let now = self.environment.uptime();

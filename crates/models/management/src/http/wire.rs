@@ -86,8 +86,8 @@ impl<'p, S: Read + Write, P: Platform> Wire<'p, S, P> {
             return within(self.platform, time, self.stream.read(into)).await;
         }
         let bytes = self.unread().len().min(into.len());
-        for (to, from) in into.iter_mut().zip(self.unread()) {
-            *to = *from;
+        if let (Some(into), Some(unread)) = (into.get_mut(..bytes), self.unread().get(..bytes)) {
+            into.copy_from_slice(unread);
         }
         self.take(bytes);
         Ok(bytes)

@@ -5,7 +5,7 @@
 
 use super::{Kind, Names};
 use alloc::format;
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -235,5 +235,26 @@ impl Kept {
         let found = self.0.tbs_certificate().get_extension::<SubjectAltName>();
         matches!((found, alternatives(names)), (Ok(Some((_, found))), Ok(wanted))
             if wanted.iter().all(|name| found.0.contains(name)))
+    }
+
+    /// Its names and addresses, to be read.
+    pub fn shown_names(&self) -> Vec<String> {
+        let Ok(Some((_, found))) = self.0.tbs_certificate().get_extension::<SubjectAltName>() else {
+            return Vec::new();
+        };
+        found.0.iter().filter_map(shown).collect()
+    }
+}
+
+fn shown(name: &GeneralName) -> Option<String> {
+    match name {
+        GeneralName::DnsName(name) => Some(String::from(name.as_str())),
+        GeneralName::IpAddress(bytes) => {
+            let bytes = bytes.as_bytes();
+            let v4 = <[u8; 4]>::try_from(bytes).map(|bytes| IpAddr::V4(bytes.into()));
+            let v6 = || <[u8; 16]>::try_from(bytes).map(|bytes| IpAddr::V6(bytes.into()));
+            v4.or_else(|_| v6()).ok().map(|address| address.to_string())
+        }
+        _ => None,
     }
 }

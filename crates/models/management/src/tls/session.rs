@@ -81,7 +81,8 @@ impl Session {
     /// Room for bytes from the peer; empty: what is there has to be worked on first.
     pub fn room(&mut self) -> &mut [u8] {
         if self.filled == self.incoming.len() {
-            let bytes = self.filled.saturating_mul(2).clamp(INCOMING, INCOMING_MAX);
+            // Who sends more than a little sends whole records: no growing by steps, each of them a copy.
+            let bytes = if self.filled == 0 { INCOMING } else { INCOMING_MAX };
             self.incoming.resize(bytes, 0);
         }
         self.incoming.get_mut(self.filled..).unwrap_or_default()
@@ -96,7 +97,9 @@ impl Session {
     pub fn read(&mut self, into: &mut [u8]) -> usize {
         let ready = self.plain.get(self.taken..).unwrap_or_default();
         let bytes = ready.len().min(into.len());
-        into.iter_mut().zip(ready).for_each(|(to, from)| *to = *from);
+        if let (Some(into), Some(ready)) = (into.get_mut(..bytes), ready.get(..bytes)) {
+            into.copy_from_slice(ready);
+        }
         self.taken = self.taken.saturating_add(bytes);
         if self.taken >= self.plain.len() {
             self.plain = Vec::new();

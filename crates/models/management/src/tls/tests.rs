@@ -5,6 +5,7 @@
 extern crate std;
 
 mod client;
+mod crowd;
 mod hostile;
 mod transfer;
 

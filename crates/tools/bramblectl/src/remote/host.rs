@@ -2,6 +2,7 @@
 
 use super::Show;
 use super::client::{Client, TRIES};
+use super::settings::HostSettings;
 use super::websocket::{next_frame, write_frame};
 use anyhow::{Context as _, Result, ensure};
 use clap::Subcommand;
@@ -27,6 +28,20 @@ pub enum HostCommand {
         #[arg(long)]
         now: bool,
     },
+    /// Show the host's settings (name, addresses, DNS and NTP servers), or change them.
+    Settings(HostSettings),
+    /// Keep the settings that are on trial.
+    Confirm,
+    /// End the trial of settings: those from before are in force again.
+    Revert,
+    /// Show the host's addresses as they are.
+    Addresses,
+    /// Show the time of day, whether the host knows it, and what NTP servers said.
+    Time,
+    /// Show the host's certificate and the fingerprint of its CA.
+    Certificate,
+    /// Have a new certificate made, of the same CA.
+    RenewCertificate,
     /// Print the counters, as Prometheus reads them.
     Metrics,
     /// Show what the host used in the last seconds.
@@ -58,6 +73,17 @@ impl HostCommand {
             Self::Show => show.one(&client.get("/api/v1/host")?),
             Self::Restart { now } => power("restart", now)?,
             Self::Off { now } => power("turn-off", now)?,
+            Self::Settings(settings) => settings.run(&client, show)?,
+            Self::Confirm => {
+                show.one(&client.send("POST", "/api/v1/host/settings/confirm", "", &[])?.json()?)
+            }
+            Self::Revert => show.one(&client.send("POST", "/api/v1/host/settings/revert", "", &[])?.json()?),
+            Self::Addresses => show.one(&client.get("/api/v1/host/network")?),
+            Self::Time => show.one(&client.get("/api/v1/host/time")?),
+            Self::Certificate => show.one(&client.get("/api/v1/host/certificate")?),
+            Self::RenewCertificate => {
+                show.one(&client.send("POST", "/api/v1/host/certificate/renew", "", &[])?.json()?);
+            }
             Self::Metrics => print(&client, "/metrics")?,
             Self::History { span } => span.show(show, &client, "/api/v1/host/history")?,
             Self::Log => print_log(show, &client.get("/api/v1/host/logs")?),
