@@ -124,7 +124,6 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/api/v1/host/history": {
     "/api/v1/host/certificate": {
         parameters: {
             query?: never;
@@ -132,8 +131,6 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** What the host used in the last seconds: PEs, memory, disks, network */
-        get: operations["ShowHostHistory"];
         /** The host's certificate and the fingerprint of its CA */
         get: operations["ShowCertificate"];
         put?: never;
@@ -144,8 +141,41 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/api/v1/host/logs": {
     "/api/v1/host/certificate/renew": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Make a new key and certificate of the same CA */
+        post: operations["RenewCertificate"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/host/history": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What the host used in the last seconds: PEs, memory, disks, network */
+        get: operations["ShowHostHistory"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/host/logs": {
         parameters: {
             query?: never;
             header?: never;
@@ -154,10 +184,8 @@ export interface paths {
         };
         /** The host's log */
         get: operations["ShowHostLog"];
-        get?: never;
         put?: never;
-        /** Make a new key and certificate of the same CA */
-        post: operations["RenewCertificate"];
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -172,7 +200,7 @@ export interface paths {
             cookie?: never;
         };
         /** The management network as it is now */
-        get: operations["ShowNetwork"];
+        get: operations["ShowHostNetwork"];
         put?: never;
         post?: never;
         delete?: never;
@@ -258,7 +286,7 @@ export interface paths {
             cookie?: never;
         };
         /** The time of day, whether it is known, and what NTP servers said */
-        get: operations["ShowTime"];
+        get: operations["ShowHostTime"];
         put?: never;
         post?: never;
         delete?: never;
@@ -2232,14 +2260,6 @@ export interface operations {
             default: components["responses"]["Problem"];
         };
     };
-    ShowHostHistory: {
-        parameters: {
-            query?: {
-                /** @description The last so many seconds; without it 300 */
-                seconds?: number;
-                /** @description Seconds that a value stands for; without it as few as there may be */
-                step?: number;
-            };
     ShowCertificate: {
         parameters: {
             query?: never;
@@ -2255,19 +2275,12 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["History"];
                     "application/json": components["schemas"]["HostCertificate"];
                 };
             };
             default: components["responses"]["Problem"];
         };
     };
-    ShowHostLog: {
-        parameters: {
-            query?: {
-                /** @description Number of the first entry, or position of the first byte, wanted */
-                from?: number;
-            };
     RenewCertificate: {
         parameters: {
             query?: never;
@@ -2292,7 +2305,57 @@ export interface operations {
             default: components["responses"]["Problem"];
         };
     };
-    ShowNetwork: {
+    ShowHostHistory: {
+        parameters: {
+            query?: {
+                /** @description The last so many seconds; without it 300 */
+                seconds?: number;
+                /** @description Seconds that a value stands for; without it as few as there may be */
+                step?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["History"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    ShowHostLog: {
+        parameters: {
+            query?: {
+                /** @description Number of the first entry, or position of the first byte, wanted */
+                from?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LogPage"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    ShowHostNetwork: {
         parameters: {
             query?: never;
             header?: never;
@@ -2307,7 +2370,6 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["LogPage"];
                     "application/json": components["schemas"]["HostNetwork"];
                 };
             };
@@ -2439,7 +2501,7 @@ export interface operations {
             default: components["responses"]["Problem"];
         };
     };
-    ShowTime: {
+    ShowHostTime: {
         parameters: {
             query?: never;
             header?: never;

@@ -54,7 +54,7 @@ enum Failure {
 impl<P: Platform> Keep<'_, P> {
     async fn run(&self, mut clock: Clock) {
         loop {
-            let wait = match clock.next() {
+            let wait = match clock.step() {
                 Next::Never => core::future::pending().await,
                 Next::Wait(time) => time,
                 Next::Ask(name) => self.ask(&mut clock, &name).await,

@@ -67,7 +67,7 @@ fn the_hosts_own_objects_are_not_a_worlds() {
             payload,
             room: 4096,
         };
-        let mut of_host = |rig: &mut Rig, kind, payload| {
+        let of_host = |rig: &mut Rig, kind, payload| {
             rig.keeper.submit(own(kind, payload));
             rig.work();
             let done = rig.keeper.finished().unwrap();

@@ -176,7 +176,8 @@ fn solicitation(mac: [u8; 6]) -> [u8; HEADER + SOLICITATION] {
     let [_, _, high, low, ..] = &mut message;
     [*high, *low] = sum;
     let mut packet = [0; HEADER + SOLICITATION];
-    let fixed = [0x60, 0, 0, 0, 0, SOLICITATION as u8, ICMP, 255];
+    // SOLICITATION, as the payload's length.
+    let fixed = [0x60, 0, 0, 0, 0, 16, ICMP, 255];
     let all = fixed.into_iter().chain(source.octets()).chain(ROUTERS.octets()).chain(message);
     packet.iter_mut().zip(all).for_each(|(to, from)| *to = from);
     packet

@@ -60,7 +60,7 @@ impl Clock {
     }
 
     /// What to do now, at the beginning or when a wait is over.
-    pub fn next(&mut self) -> Next {
+    pub fn step(&mut self) -> Next {
         if self.servers.iter().all(|entry| entry.is_closed) {
             return Next::Never;
         }
@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn without_servers_nobody_is_asked() {
-        assert_eq!(Clock::new(&[]).next(), Next::Never);
+        assert_eq!(Clock::new(&[]).step(), Next::Never);
     }
 
     #[test]
@@ -136,11 +136,11 @@ mod tests {
         let mut clock = clock();
         let mut waits = Vec::new();
         for _ in 0..9 {
-            assert_eq!(clock.next(), ask("a"));
+            assert_eq!(clock.step(), ask("a"));
             clock.failed(Duration::ZERO, "silent".into());
-            assert_eq!(clock.next(), ask("b"));
+            assert_eq!(clock.step(), ask("b"));
             clock.failed(Duration::ZERO, "silent".into());
-            let Next::Wait(time) = clock.next() else { panic!("a round is over") };
+            let Next::Wait(time) = clock.step() else { panic!("a round is over") };
             waits.push(time.as_secs());
         }
         assert_eq!(waits, [16, 32, 64, 128, 256, 512, 1024, 1024, 1024]);
@@ -151,7 +151,7 @@ mod tests {
         let mut clock = clock();
         clock.failed(Duration::ZERO, "silent".into());
         assert_eq!(clock.took(Duration::from_secs(5), -12), Duration::from_secs(1024));
-        assert_eq!(clock.next(), ask("b"));
+        assert_eq!(clock.step(), ask("b"));
         let shown = clock.shown();
         assert_eq!((shown[0].state.as_str(), shown[1].state.as_str()), ("silent", "good"));
         assert_eq!((shown[1].asked_at, shown[1].offset_ms), (Some(5), Some(-12)));
@@ -162,9 +162,9 @@ mod tests {
         let mut clock = clock();
         clock.refused(Duration::ZERO, Refusal::Kiss(*b"DENY"));
         clock.refused(Duration::ZERO, Refusal::Kiss(*b"RATE"));
-        assert_eq!(clock.next(), Next::Wait(Duration::from_secs(1024)));
-        assert_eq!(clock.next(), ask("b"));
+        assert_eq!(clock.step(), Next::Wait(Duration::from_secs(1024)));
+        assert_eq!(clock.step(), ask("b"));
         clock.refused(Duration::ZERO, Refusal::Kiss(*b"RSTR"));
-        assert_eq!(clock.next(), Next::Never);
+        assert_eq!(clock.step(), Next::Never);
     }
 }
