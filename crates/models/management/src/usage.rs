@@ -4,7 +4,7 @@
 //! [`SAMPLES_MAX`] seconds, so that hostd's memory is bounded: 16 VMs have an hour each, 64 a quarter of one.
 
 use crate::port::Port;
-use crate::{Management, ask, inventory, unix_seconds};
+use crate::{Management, ask, unix_seconds};
 use abi::record::{self, HostUse, PortRecord, VmRecord, VmStatistics};
 use abi::{Call, RequestKind};
 use alloc::collections::{BTreeMap, VecDeque};
@@ -168,12 +168,11 @@ fn share(vms: usize) -> usize {
 
 impl<P: Port> Management<P> {
     /// Looks at what is used.
-    pub(crate) async fn measure(&self) {
+    pub(crate) async fn measure(&self, vms: &[VmRecord]) {
         let ports = ports(&self.port).await;
-        let Ok(vms) = inventory::list(&self.port) else { return };
         self.usage.vms.borrow_mut().retain(|handle, _| vms.iter().any(|vm| vm.handle == *handle));
         let mut disks = (0_u64, 0_u64);
-        for vm in &vms {
+        for vm in vms {
             let statistics = statistics(&self.port, vm.handle);
             if let Some(of) = &statistics {
                 disks = (disks.0.saturating_add(of.disk_read), disks.1.saturating_add(of.disk_written));

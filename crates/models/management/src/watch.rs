@@ -49,8 +49,10 @@ impl<P: Port> Management<P> {
         }
         self.settings.look(&self.port).await;
         self.heed_presence().await;
-        self.look_at_vms();
-        self.measure().await;
+        if let Ok(vms) = inventory::list(&self.port) {
+            self.compare(&vms);
+            self.measure(&vms).await;
+        }
         let looks = self.watch.looks.get();
         self.watch.looks.set(looks.wrapping_add(1));
         if looks.is_multiple_of(DATASTORE_EVERY) {
@@ -71,7 +73,7 @@ impl<P: Port> Management<P> {
         }
     }
 
-    /// Looks at the VMs: also after each change that came from here, so that watchers need not wait.
+    /// Looks at the VMs after a change that came from here, so that watchers need not wait.
     pub(crate) fn look_at_vms(&self) {
         if let Ok(vms) = inventory::list(&self.port) {
             self.compare(&vms);
