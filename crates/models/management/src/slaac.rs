@@ -215,7 +215,8 @@ mod tests {
         message.extend(valid.to_be_bytes());
         message.extend([0; 4]);
         message.extend("fd00:1::".parse::<Ipv6Addr>().unwrap().octets());
-        let mut packet = Vec::from([0x60, 0, 0, 0, 0, message.len() as u8, ICMP, 255]);
+        let bytes = u8::try_from(message.len()).unwrap();
+        let mut packet = Vec::from([0x60, 0, 0, 0, 0, bytes, ICMP, 255]);
         packet.extend("fe80::1".parse::<Ipv6Addr>().unwrap().octets());
         packet.extend("ff02::1".parse::<Ipv6Addr>().unwrap().octets());
         packet.extend(message);

@@ -193,7 +193,7 @@ mod tests {
         let mut addresses = Addresses::default();
         let (port, other) = (PortIndex(3), PortIndex(4));
         let address = |last: u8| IpAddress::V4([10, 0, 0, last]);
-        for last in 0..PER_PORT as u8 {
+        for last in 0..u8::try_from(PER_PORT).unwrap() {
             addresses.note(port, address(last), last.into());
         }
         // Heard of again it is young, and known since then.

@@ -368,4 +368,5 @@ fn protective(disk_sectors: u64) -> [u8; SECTOR] {
 
 #[cfg(test)]
 #[path = "make_tests.rs"]
+#[expect(clippy::cast_possible_truncation, reason = "tests run on 64-bit hosts, with small numbers")]
 mod tests;
