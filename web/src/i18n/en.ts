@@ -99,6 +99,7 @@ export const en = {
   "event.vm.added": "was added",
   "event.vm.removed": "was removed",
   "event.vm.changed": "was changed",
+  "event.settings": "The host's settings changed",
   "event.datastore": "The datastore changed",
   "event.upload": "is being uploaded",
 

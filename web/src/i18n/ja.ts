@@ -100,6 +100,7 @@ export const ja: Table = {
   "event.vm.added": "が追加されました",
   "event.vm.removed": "が削除されました",
   "event.vm.changed": "が変更されました",
+  "event.settings": "ホストの設定が変更されました",
   "event.datastore": "データストアが変化しました",
   "event.upload": "をアップロード中です",
 
