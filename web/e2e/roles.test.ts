@@ -3,7 +3,7 @@ import { Api, PASSWORD, everyPage, expect, logIn, settled, test } from "./fixtur
 
 /** What changes something, in English. */
 const CHANGES =
-  /^(New |Make |Create|Delete|Power|Shut|Reset|Pause|Resume|Take|Revert|Upload|Import|Paste|Save|Restart|Turn|Attach|Detach|Add|Remove)/;
+  /^(New |Make |Create|Clone|Delete|Power|Shut|Reset|Pause|Resume|Take|Revert|Upload|Import|Paste|Save|Restart|Turn|Attach|Detach|Add|Remove)/;
 /** One's own; anyone may. */
 const OWN = /^(New token|Create token|Make a token)/;
 

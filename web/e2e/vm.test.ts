@@ -66,4 +66,35 @@ test.describe(() => {
     await revert.getByRole("button", { name: "Revert" }).click();
     await expect(page.getByText("Back at before the update.")).toBeVisible();
   });
+
+  test("a clone of a snapshot, what waits for its next start, and firmware variables made anew", async ({ page, api }) => {
+    const disk = await api.call("POST", "/api/v1/volumes", { name: "model", bytes: 1 << 20 });
+    const configuration = { name: "model", vcpus: 1, memory: "256MiB", boot: { firmware: "QEMU_EFI.fd" }, disk: [{ volume: disk.name }] };
+    await api.call("POST", "/api/v1/vms", configuration);
+    await api.call("POST", "/api/v1/vms/model/snapshots", { name: "clean" });
+    await page.goto("/vms/model");
+    await page.getByRole("button", { name: "Clone", exact: true }).click();
+    const clone = page.getByRole("dialog", { name: "Clone model" });
+    await clone.getByLabel("Name", { exact: true }).fill("model");
+    await expect(clone.getByRole("button", { name: "Clone" })).toBeDisabled();
+    await clone.getByLabel("Name", { exact: true }).fill("copy");
+    await clone.getByLabel("What it holds").selectOption("clean");
+    await clone.getByRole("button", { name: "Clone" }).click();
+    await expect(page.getByRole("heading", { level: 1 })).toHaveText("copy");
+    expect((await api.call("GET", "/api/v1/vms/copy")).configuration).toMatchObject({ autostart: false, memory: "256MiB" });
+
+    await page.getByRole("link", { name: "Settings", exact: true }).click();
+    await page.getByRole("button", { name: "Reset the variables" }).click();
+    const reset = page.getByRole("dialog", { name: "Reset the firmware variables of copy?" });
+    await expect(reset.getByText("Everything that its firmware remembers is lost")).toBeVisible();
+    await reset.getByRole("button", { name: "Reset the variables" }).click();
+    await expect(page.getByText("The firmware variables are as in a new VM.")).toBeVisible();
+
+    await page.getByRole("button", { name: "Power on", exact: true }).click();
+    await expect(page.getByRole("button", { name: "Reset the variables" })).toBeDisabled();
+    await page.getByLabel("Memory (MiB)").fill("512");
+    // Without leaving the field first.
+    await page.getByRole("button", { name: "Save" }).click();
+    await expect(page.getByText("Saved, and waiting for the VM's next start: memory.")).toBeVisible();
+  });
 });

@@ -14,6 +14,7 @@ import { Icon } from "../ui/icons";
 import { Empty, Head, Loading } from "../ui/parts";
 import { ProblemNotice } from "../ui/problem";
 import { toast } from "../ui/toast";
+import { Clone } from "./clone";
 import { Overview } from "./overview";
 import { PowerBadge, PowerButtons } from "./power";
 import { Snapshots } from "./snapshots";
@@ -97,6 +98,7 @@ function Page({ shown }: { shown: Shown }) {
     <div class="page">
       <Head title={vm.name} up={{ to: "/vms", name: t("nav.vms") }} badge={<PowerBadge power={vm.power} />}>
         <PowerButtons vm={vm} />
+        <Clone vm={vm} />
         <Delete vm={vm} />
       </Head>
       <nav class="tabs" aria-label={t("vm.tabs")}>

@@ -1,16 +1,17 @@
 // A VM's configuration, to be changed. What a running VM can't take on waits for its next start.
 
 import { useEffect, useId, useState } from "preact/hooks";
-import { Failed, type Schemas, all, get, put } from "../api/client";
-import { t } from "../i18n";
+import { Failed, type Schemas, all, get, post, put } from "../api/client";
+import { t, word } from "../i18n";
 import { parseSize } from "../i18n/format";
 import { guardLeaving } from "../state/router";
 import { may } from "../state/session";
+import { ask } from "../ui/dialog";
 import { Icon } from "../ui/icons";
 import { Card } from "../ui/parts";
 import { ProblemNotice } from "../ui/problem";
 import { toast } from "../ui/toast";
-import type { Shown } from "./detail";
+import type { Detail, Shown } from "./detail";
 
 type Configuration = Schemas["VmConfiguration"];
 type Disk = Configuration["disk"][number];
@@ -22,6 +23,7 @@ export function Settings(shown: Shown) {
   const [isBusy, setBusy] = useState(false);
   const [error, setError] = useState<unknown>(null);
   const hasChanged = JSON.stringify(wanted) !== JSON.stringify(vm.configuration);
+  const waiting = vm.power === "off" ? [] : vm.waits_for_start;
   const isFixed = vm.origin === "boot" || !may("administrator");
   useEffect(() => setWanted(vm.configuration), [tag]);
   useEffect(() => {
@@ -49,6 +51,11 @@ export function Settings(shown: Shown) {
   return (
     <form class="stack" onSubmit={(event) => void submit(event)}>
       {vm.origin === "boot" ? <p class="notice">{t("vm.origin.boot")}</p> : null}
+      {waiting.length > 0 ? (
+        <p class="notice" role="status">
+          {t("settings.waiting", { fields: waiting.map((field) => word("settings.field", field)).join(", ") })}
+        </p>
+      ) : null}
       <fieldset class="stack" disabled={isFixed || isBusy}>
         <legend class="only-heard">{t("vm.tab.settings")}</legend>
         <Size wanted={wanted} set={set} />
@@ -57,6 +64,7 @@ export function Settings(shown: Shown) {
           <Cards wanted={wanted} set={set} />
         </div>
       </fieldset>
+      {vm.configuration.boot.firmware ? <Variables vm={vm} /> : null}
       <ProblemNotice error={error} />
       {isFixed ? null : (
         <div class="row">
@@ -71,6 +79,32 @@ export function Settings(shown: Shown) {
         </div>
       )}
     </form>
+  );
+}
+
+/** What the firmware keeps, made as it is in a new VM. */
+function Variables({ vm }: { vm: Detail }) {
+  if (!may("operator")) return null;
+  const reset = (): void =>
+    ask({
+      title: t("settings.variables.title", { name: vm.name }),
+      lost: [t("settings.variables.lost"), t("settings.variables.kept")],
+      verb: t("settings.variables.reset"),
+      work: async () => {
+        await post("/api/v1/vms/{vm}/firmware/reset", { at: { vm: vm.name } });
+        toast(t("settings.variables.done"));
+      },
+    });
+  return (
+    <Card title={t("settings.variables")}>
+      <div class="row">
+        <p class="grow muted">{t(vm.power === "off" ? "settings.variables.text" : "settings.variables.runs")}</p>
+        <button type="button" class="button" disabled={vm.power !== "off"} onClick={reset}>
+          <Icon name="reset" />
+          {t("settings.variables.reset")}
+        </button>
+      </div>
+    </Card>
   );
 }
 
@@ -100,7 +134,12 @@ function Size({ wanted, set }: PartProps) {
               max={max}
               step={key === "memory" ? 2 : 1}
               value={value}
-              onChange={(event) => change(event.currentTarget.valueAsNumber || min)}
+              required
+              onInput={(event) => {
+                // An empty field is on its way to a number.
+                const { valueAsNumber: number } = event.currentTarget;
+                if (!Number.isNaN(number)) change(number);
+              }}
             />
           </div>
         ))}

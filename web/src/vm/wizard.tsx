@@ -233,7 +233,11 @@ function SizeCard({ wishes, set }: Omit<PartProps, "objects">) {
             max={8}
             required
             value={wishes.vcpus}
-            onInput={(event) => set({ vcpus: event.currentTarget.valueAsNumber || 1 })}
+            onInput={(event) => {
+              // An empty field is on its way to a number.
+              const { valueAsNumber: vcpus } = event.currentTarget;
+              if (!Number.isNaN(vcpus)) set({ vcpus });
+            }}
           />
           <span class="hint">{t("wizard.vcpus", { count: host.value?.pes ?? 0 })}</span>
         </div>

@@ -19,7 +19,9 @@ pub fn ui(run: &mut Run<'_>) -> Result<()> {
     // Of an earlier run.
     let _ = fs::remove_file(&results);
     let mut playwright = browser.playwright();
-    playwright.args(&run.options.filter);
+    if let Some(filter) = &run.options.filter {
+        playwright.args(["--grep", &literal(filter)]);
+    }
     // That tests failed is told by the results.
     let output = playwright.output().context("can't start npm")?;
     let text = fs::read_to_string(&results).with_context(|| {
@@ -31,6 +33,12 @@ pub fn ui(run: &mut Run<'_>) -> Result<()> {
         count(run, suite);
     }
     Ok(())
+}
+
+/// A regular expression of JavaScript that matches these words and nothing else.
+fn literal(words: &str) -> String {
+    let escape = |letter: char| [letter.is_ascii_punctuation().then_some('\\'), Some(letter)];
+    words.chars().flat_map(escape).flatten().collect()
 }
 
 /// Counts the tests of a suite and of those in it.
@@ -57,5 +65,16 @@ fn count(run: &mut Run<'_>, suite: &Value) {
     }
     for inner in suite["suites"].as_array().into_iter().flatten() {
         count(run, inner);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::literal;
+
+    #[test]
+    fn a_filter_is_words_and_no_expression() {
+        assert_eq!(literal("eight tabs"), "eight tabs");
+        assert_eq!(literal("10,000 (all)"), r"10\,000 \(all\)");
     }
 }
