@@ -291,7 +291,7 @@ fn a_card_comes_goes_and_comes_back() -> Result<()> {
     ensure!(shell(&mut machine, read)?.contains("1+0 records in"), "the card can't be read");
     monitor.ask("human-monitor-command", "{\"command-line\": \"eject -f slot\"}")?;
     let said = shell(&mut machine, read)?;
-    ensure!(said.contains("I/O error"), "without a card: {said}");
+    ensure!(said.contains("Input/output error"), "without a card: {said}");
     console::select(&mut machine, "host log")?;
     machine.expect("its card was taken out; put it back", ANSWER)?;
     monitor.ask("blockdev-change-medium", &put_in)?;
