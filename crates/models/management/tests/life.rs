@@ -168,6 +168,11 @@ fn the_log_is_told_line_by_line_and_each_vms_part_of_it() {
         assert!(texts.last().unwrap().ends_with("] web: paused"), "{texts:?}");
         // Positions are the ring's, which has the password.
         assert!(lines[1]["position"].as_u64().unwrap() > lines[0]["position"].as_u64().unwrap());
+        // Nor does a page that begins within the line, where what marks it is cut off.
+        for from in 1..lines[1]["position"].as_u64().unwrap() {
+            let page = admin.get(&format!("/api/v1/host/logs?from={from}")).await.json();
+            assert_eq!(page["lines"][0], lines[1], "from {from}");
+        }
         // What comes later starts where that ended.
         power(&mut admin, &house, "resume").await;
         let more = admin.get(&format!("/api/v1/host/logs?from={}", log["next"])).await.json();

@@ -44,18 +44,21 @@ fn without_password(line: &str) -> String {
     }
 }
 
-/// Whole lines from a position on.
+/// Whole lines from a position on. A line that began before it, or before the ring's start, is none: without its start it
+/// could not be told that the rest is a password.
 pub(super) fn read<P: Port>(port: &P, from: u64) -> Result<LogPage, Problem> {
     let mut page = LogPage { lines: Vec::new(), start: 0, next: from };
     let (start, ..) = inventory::read_console(port, HOST, 0, 0).map_err(super::refused)?;
     page.start = start;
-    let (mut at, mut line_at) = (from, None);
-    let mut line: Vec<u8> = Vec::new();
+    // The byte before tells whether a line starts here.
+    let (mut at, mut is_whole) =
+        if from <= start { (start, start == 0) } else { (from.saturating_sub(1), false) };
+    let (mut line, mut line_at): (Vec<u8>, _) = (Vec::new(), None);
     loop {
         let (first, bytes, end) = inventory::read_console(port, HOST, 0, at).map_err(super::refused)?;
         if first != at {
             // The ring has gone on: what is left of a line is no line.
-            (line, line_at) = (Vec::new(), None);
+            (line, line_at, is_whole) = (Vec::new(), None, false);
         }
         page.next = line_at.unwrap_or_else(|| first.min(end));
         if bytes.is_empty() || first.saturating_sub(from.max(start)) >= PAGE {
@@ -63,10 +66,12 @@ pub(super) fn read<P: Port>(port: &P, from: u64) -> Result<LogPage, Problem> {
         }
         for (byte, position) in bytes.iter().zip(first..) {
             if *byte == b'\n' {
-                let text = without_password(&String::from_utf8_lossy(line.trim_ascii_end()));
-                page.lines.push(LogLine { position: line_at.unwrap_or(position), text });
-                (line, line_at) = (Vec::new(), None);
-            } else {
+                if is_whole {
+                    let text = without_password(&String::from_utf8_lossy(line.trim_ascii_end()));
+                    page.lines.push(LogLine { position: line_at.unwrap_or(position), text });
+                }
+                (line, line_at, is_whole) = (Vec::new(), None, true);
+            } else if is_whole {
                 line_at = line_at.or(Some(position));
                 line.push(*byte);
             }
