@@ -53,10 +53,11 @@ impl Ours {
     }
 
     /// All blocks of a file are there, as a partition has them: allocating them is the file system's time, not the store's.
+    /// In pieces as the peers' images are filled: the page cache's folios, and what a write to one costs, follow them.
     fn lay_out(store: &Path, mib: u64) -> Result<()> {
         let mut file = std::fs::File::create(store)?;
-        for _ in 0..mib {
-            std::io::Write::write_all(&mut file, &[0; 1 << 20])?;
+        for _ in 0..8 * mib {
+            std::io::Write::write_all(&mut file, &[0; 128 << 10])?;
         }
         Ok(file.sync_all()?)
     }
@@ -117,14 +118,18 @@ fn by_default() -> Vec<String> {
     vec![String::from("--generation"), String::from("8192")]
 }
 
-/// Both sides in turn; (ours, theirs) in operations per second.
+/// Both sides in turn; (ours, theirs) in operations per second. Each begins when nothing waits to be written: ours ends
+/// its runs so, `qemu-img bench` leaves all to the kernel, which then slows down whoever writes next.
 fn duel(
     mut ours: impl FnMut() -> Result<f64>,
     mut theirs: impl FnMut() -> Result<f64>,
 ) -> Result<(f64, f64)> {
     let (mut a, mut b) = (Vec::new(), Vec::new());
+    let settle = || quiet(&mut command("sync", [""; 0]));
     for _ in 0..RUNS {
+        settle()?;
         a.push(ours()?);
+        settle()?;
         b.push(theirs()?);
     }
     Ok((median(a), median(b)))
