@@ -2,9 +2,8 @@
 //! was flushed is there after QEMU was killed. And the self-test's page, on the Pi and on `virt`.
 
 use anyhow::{Context, Result, ensure};
-use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -87,7 +87,9 @@ fn cargo_deny(run: &mut Run<'_>) {
 fn lint(run: &mut Run<'_>) -> Result<()> {
     let lints = ["--", "-D", "warnings", "-D", "clippy::too_many_lines"];
     let mut cargo = run.cargo();
-    run.work("clippy", || quiet(cargo.args(["clippy", "--quiet", "--all-targets"]).args(lints)).map(|_| ()));
+    // With the feature, the system tests are read, too.
+    cargo.args(["clippy", "--quiet", "--all-targets", "--features", "system/qemu"]).args(lints);
+    run.work("clippy", || quiet(&mut cargo).map(|_| ()));
     let bare = build::packages_on(run.at, &["el2", "el1"])?;
     let mut cargo = run.cargo();
     cargo.args(["clippy", "--quiet", "--target", build::TARGET]);
