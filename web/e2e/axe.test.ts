@@ -60,6 +60,7 @@ test.describe("who is logged in", () => {
     test.describe(name, () => {
       test.use({ viewport: { width, height }, colorScheme });
       test(`every page on ${name}: nothing serious by axe, a layout that stays, nothing off the side`, async ({ page }) => {
+        test.slow();
         await watchShifts(page);
         expect(await faultsOfAll(page)).toEqual([]);
       });

@@ -20,7 +20,7 @@ async function transferred(context: BrowserContext, url: string, wait: (page: Pa
 }
 
 test("figures", async ({ browser, page }) => {
-  const hostd = await Hostd.start(0, "--empty");
+  const hostd = await Hostd.start(0, ["--empty"]);
   try {
     await furnished(hostd);
     const stranger = await browser.newContext();

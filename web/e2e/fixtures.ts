@@ -48,11 +48,16 @@ export class Api {
   }
 }
 
-/** A host whose first password is changed to [`PASSWORD`], with a datastore, an image and a firmware. */
-export async function furnished(hostd: Hostd): Promise<Api> {
+/** A host whose first password is changed to [`PASSWORD`]. */
+export async function opened(hostd: Hostd): Promise<Api> {
   const first = await Api.logIn(hostd.url, "admin", hostd.first);
   await first.call("POST", "/api/v1/session/password", { current: hostd.first, new: PASSWORD });
-  const api = await Api.logIn(hostd.url, "admin", PASSWORD);
+  return Api.logIn(hostd.url, "admin", PASSWORD);
+}
+
+/** The same, with a datastore, an image and a firmware. */
+export async function furnished(hostd: Hostd): Promise<Api> {
+  const api = await opened(hostd);
   const [disk] = (await api.call("GET", "/api/v1/disks")).items;
   await api.done(await api.call("POST", "/api/v1/datastore", { disk: disk.serial }));
   await api.upload("image:debian-12.raw", Buffer.alloc(1 << 20, 7));
@@ -65,6 +70,26 @@ export async function logIn(page: Page, user: string, password: string): Promise
   await page.getByLabel("User", { exact: true }).fill(user);
   await page.getByLabel("Password", { exact: true }).fill(password);
   await page.getByRole("button", { name: "Log in" }).click();
+}
+
+/** Changes the password of the first login by the page's own form. */
+export async function choosePassword(page: Page, first: string): Promise<void> {
+  await page.getByLabel("Password of now").fill(first);
+  await page.getByLabel("New password", { exact: true }).fill(PASSWORD);
+  await page.getByLabel("New password, again").fill(PASSWORD);
+  await page.getByRole("button", { name: "Change password" }).click();
+}
+
+/** Logs out by the menu. */
+export async function logOut(page: Page): Promise<void> {
+  await page.getByRole("button", { name: "admin" }).click();
+  await page.getByRole("button", { name: "Log out" }).click();
+  await expect(page.getByRole("heading", { name: "Log in" })).toBeVisible();
+}
+
+/** Does something, and sees the news of it. The page itself looks for them, since they go by themselves. */
+export async function told(page: Page, text: string, act: () => Promise<void>): Promise<void> {
+  await Promise.all([page.getByText(text).waitFor(), act()]);
 }
 
 interface ForAll {

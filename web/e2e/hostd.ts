@@ -16,11 +16,12 @@ export class Hostd {
     readonly first: string,
   ) {}
 
-  /** Starts one with three VMs of a boot archive, or, `--empty`, with none; without a port, on any that is free. */
-  static async start(port = 0, what = "--no-datastore"): Promise<Hostd> {
+  /** Starts one with three VMs of a boot archive and no datastore, or with what these options say; without a port, on any
+   * that is free. */
+  static async start(port = 0, options: readonly string[] = ["--no-datastore"]): Promise<Hostd> {
     const program = process.env.BRAMBLE_HOSTD_PC ?? `${root}target/debug/hostd-pc`;
     const pack = `${root}target/bramble/web.pack`;
-    const started = spawn(program, ["--tls", "--port", String(port), "--web", pack, what], {
+    const started = spawn(program, ["--tls", "--port", String(port), "--web", pack, ...options], {
       stdio: ["ignore", "pipe", "inherit"],
     });
     const lines = createInterface({ input: started.stdout });

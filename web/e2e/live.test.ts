@@ -1,5 +1,5 @@
 // What the page does while the host and other people do something.
-import { Api, Hostd, PASSWORD, expect, furnished, logIn, test } from "./fixtures";
+import { Api, Hostd, PASSWORD, choosePassword, expect, furnished, logIn, test } from "./fixtures";
 
 test("hostd is killed while a console is open: the page says so, and goes on by itself", async ({ page }) => {
   let hostd = await Hostd.start();
@@ -15,10 +15,7 @@ test("hostd is killed while a console is open: the page says so, and goes on by 
     hostd = await Hostd.start(hostd.port);
     await expect(page.getByText("Your session has ended. Log in to go on where you were.")).toBeVisible();
     await logIn(page, "admin", hostd.first);
-    await page.getByLabel("Password of now").fill(hostd.first);
-    await page.getByLabel("New password", { exact: true }).fill(PASSWORD);
-    await page.getByLabel("New password, again").fill(PASSWORD);
-    await page.getByRole("button", { name: "Change password" }).click();
+    await choosePassword(page, hostd.first);
     await expect(page.getByText("Live", { exact: true })).toBeVisible();
     await expect(page.locator(".xterm-rows")).toContainText("Welcome to web");
     await expect(page.getByText("The host does not answer")).toHaveCount(0);

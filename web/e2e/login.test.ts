@@ -1,5 +1,5 @@
 // The first login, on a host that nobody has touched.
-import { Hostd, PASSWORD, expect, logIn, test } from "./fixtures";
+import { Hostd, choosePassword, expect, logIn, logOut, test } from "./fixtures";
 
 test("the console's password opens the host once, and has to be changed", async ({ page }) => {
   const hostd = await Hostd.start();
@@ -16,10 +16,7 @@ test("the console's password opens the host once, and has to be changed", async 
 
     await logIn(page, "admin", hostd.first);
     await expect(page.getByRole("heading", { name: "Choose a new password" })).toBeVisible();
-    await page.getByLabel("Password of now").fill(hostd.first);
-    await page.getByLabel("New password", { exact: true }).fill(PASSWORD);
-    await page.getByLabel("New password, again").fill(PASSWORD);
-    await page.getByRole("button", { name: "Change password" }).click();
+    await choosePassword(page, hostd.first);
     // The link that was asked for before the login.
     await expect(page.getByRole("heading", { level: 1 })).toHaveText("web");
 
@@ -27,9 +24,7 @@ test("the console's password opens the host once, and has to be changed", async 
     expect(cookies).toMatchObject([{ name: "__Host-bramble", httpOnly: true, secure: true, sameSite: "Strict", path: "/" }]);
     await page.reload();
     await expect(page.getByRole("heading", { level: 1 })).toHaveText("web");
-    await page.getByRole("button", { name: "admin" }).click();
-    await page.getByRole("button", { name: "Log out" }).click();
-    await expect(page.getByRole("heading", { name: "Log in" })).toBeVisible();
+    await logOut(page);
     await logIn(page, "admin", hostd.first);
     await expect(page.getByText("the user or the password is wrong")).toBeVisible();
   } finally {

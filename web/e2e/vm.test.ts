@@ -1,9 +1,9 @@
 // A VM's life: made, used, kept, put back.
-import { expect, furnished, Hostd, PASSWORD, test } from "./fixtures";
+import { expect, furnished, Hostd, PASSWORD, test, told } from "./fixtures";
 import { Hand, screen, toPrompt } from "./journey";
 
 test("from the login to a new guest's prompt in at most 8 clicks", async ({ page }) => {
-  const hostd = await Hostd.start(0, "--empty");
+  const hostd = await Hostd.start(0, ["--empty"]);
   try {
     const api = await furnished(hostd);
     await page.goto(hostd.url);
@@ -30,8 +30,7 @@ test("the console is copied from, pasted to, and taken up again where it was", a
   await page.getByRole("button", { name: "Paste" }).click();
   await expect(screen(page)).toContainText("pasted words");
   await screen(page).getByText("Welcome to web").dblclick();
-  await page.keyboard.press("Control+Shift+C");
-  await expect(page.getByText("Copied.")).toBeVisible();
+  await told(page, "Copied.", () => page.keyboard.press("Control+Shift+C"));
   expect((await page.evaluate(() => navigator.clipboard.readText())).trim()).not.toBe("pasted words");
   await page.reload();
   await expect(screen(page)).toContainText("pasted words");
@@ -48,8 +47,8 @@ test.describe(() => {
     await page.goto("/vms/kept/snapshots");
     await page.getByRole("button", { name: "Take a snapshot" }).click();
     await page.getByLabel("Name", { exact: true }).fill("before the update");
-    await page.getByRole("dialog").getByRole("button", { name: "Take a snapshot" }).click();
-    await expect(page.getByText("Snapshot before the update was taken.")).toBeVisible();
+    const take = page.getByRole("dialog").getByRole("button", { name: "Take a snapshot" });
+    await told(page, "Snapshot before the update was taken.", () => take.click());
 
     await page.getByRole("button", { name: "Power on", exact: true }).click();
     await expect(page.getByRole("button", { name: "Power off", exact: true })).toBeVisible();
@@ -63,8 +62,7 @@ test.describe(() => {
     await page.getByRole("button", { name: "Revert" }).click();
     const revert = page.getByRole("dialog", { name: "Revert to before the update?" });
     await expect(revert.getByText("Everything that was written to the disks of kept since then is lost.")).toBeVisible();
-    await revert.getByRole("button", { name: "Revert" }).click();
-    await expect(page.getByText("Back at before the update.")).toBeVisible();
+    await told(page, "Back at before the update.", () => revert.getByRole("button", { name: "Revert" }).click());
   });
 
   test("a clone of a snapshot, what waits for its next start, and firmware variables made anew", async ({ page, api }) => {
@@ -87,8 +85,8 @@ test.describe(() => {
     await page.getByRole("button", { name: "Reset the variables" }).click();
     const reset = page.getByRole("dialog", { name: "Reset the firmware variables of copy?" });
     await expect(reset.getByText("Everything that its firmware remembers is lost")).toBeVisible();
-    await reset.getByRole("button", { name: "Reset the variables" }).click();
-    await expect(page.getByText("The firmware variables are as in a new VM.")).toBeVisible();
+    const made = "The firmware variables are as in a new VM.";
+    await told(page, made, () => reset.getByRole("button", { name: "Reset the variables" }).click());
 
     await page.getByRole("button", { name: "Power on", exact: true }).click();
     await expect(page.getByRole("button", { name: "Reset the variables" })).toBeDisabled();

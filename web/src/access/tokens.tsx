@@ -8,7 +8,7 @@ import { now } from "../state/clock";
 import { may } from "../state/session";
 import { Dialog, FormDialog, ask } from "../ui/dialog";
 import { Icon } from "../ui/icons";
-import { Empty, Loading, When } from "../ui/parts";
+import { Empty, IconButton, Loading, Table, When } from "../ui/parts";
 import { ProblemNotice } from "../ui/problem";
 import { attempt, toast } from "../ui/toast";
 import { useList } from "./load";
@@ -34,14 +34,14 @@ export function Tokens() {
           {t("tokens.new")}
         </button>
       </div>
-      {list ? <Table list={list} reload={reload} /> : error ? null : <Loading />}
+      {list ? <TokenList list={list} reload={reload} /> : error ? null : <Loading />}
       {isAsking ? <NewToken close={() => setAsking(false)} show={setMade} reload={reload} /> : null}
       {made ? <Secret made={made} close={() => setMade(null)} /> : null}
     </div>
   );
 }
 
-function Table({ list, reload }: { list: readonly Token[]; reload: () => Promise<void> }) {
+function TokenList({ list, reload }: { list: readonly Token[]; reload: () => Promise<void> }) {
   if (list.length === 0) {
     return (
       <section class="card">
@@ -49,30 +49,14 @@ function Table({ list, reload }: { list: readonly Token[]; reload: () => Promise
       </section>
     );
   }
+  const whose = may("administrator") ? [t("tokens.user")] : [];
+  const columns = [t("tokens.name"), ...whose, t("users.role"), t("tokens.ends")];
   return (
-    <section class="card table-frame" aria-label={t("tokens.title")} tabIndex={0}>
-      <table>
-        <thead>
-          <tr>
-            <th scope="col">{t("tokens.name")}</th>
-            {may("administrator") ? <th scope="col">{t("tokens.user")}</th> : null}
-            <th scope="col">{t("users.role")}</th>
-            <th scope="col">{t("tokens.ends")}</th>
-            <th scope="col" class="only-wide">
-              {t("users.made")}
-            </th>
-            <th scope="col">
-              <span class="only-heard">{t("vm.actions")}</span>
-            </th>
-          </tr>
-        </thead>
-        <tbody>
-          {list.map((token) => (
-            <Row key={token.id} token={token} reload={reload} />
-          ))}
-        </tbody>
-      </table>
-    </section>
+    <Table label={t("tokens.title")} columns={[...columns, [t("users.made"), "only-wide"]]} hasActions>
+      {list.map((token) => (
+        <Row key={token.id} token={token} reload={reload} />
+      ))}
+    </Table>
   );
 }
 
@@ -92,15 +76,12 @@ function Row({ token, reload }: { token: Token; reload: () => Promise<void> }) {
       </td>
       <td>
         <div class="actions">
-          <button
-            type="button"
-            class="button quiet icon"
-            aria-label={t("storage.delete", { name: token.name })}
+          <IconButton
+            icon="trash"
+            label={t("storage.delete", { name: token.name })}
             title={t("action.delete")}
             onClick={() => drop(token, reload)}
-          >
-            <Icon name="trash" />
-          </button>
+          />
         </div>
       </td>
     </tr>

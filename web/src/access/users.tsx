@@ -6,7 +6,7 @@ import { t } from "../i18n";
 import { session } from "../state/session";
 import { FormDialog, ask } from "../ui/dialog";
 import { Icon } from "../ui/icons";
-import { Loading, When } from "../ui/parts";
+import { IconButton, Loading, Table, When } from "../ui/parts";
 import { ProblemNotice } from "../ui/problem";
 import { toast } from "../ui/toast";
 import { useList } from "./load";
@@ -30,44 +30,24 @@ export function Users() {
           {t("users.new")}
         </button>
       </div>
-      {list ? <Table list={list} choose={setAsked} reload={reload} /> : error ? null : <Loading />}
+      {list ? (
+        <Table
+          label={t("users.title")}
+          columns={[t("users.name"), t("users.role"), [t("users.made"), "only-wide"]]}
+          hasActions
+        >
+          {list.map((user) => (
+            <Row key={user.name} user={user} choose={setAsked} reload={reload} />
+          ))}
+        </Table>
+      ) : error ? null : (
+        <Loading />
+      )}
       <p class="small muted">{t("users.lock")}</p>
       {asked?.kind === "new" ? <NewUser close={close} reload={reload} /> : null}
       {asked?.kind === "role" ? <ChangeRole user={asked.user} close={close} reload={reload} /> : null}
       {asked?.kind === "password" ? <ResetPassword user={asked.user} close={close} reload={reload} /> : null}
     </div>
-  );
-}
-
-interface TableProps {
-  list: readonly User[];
-  choose: (asked: Asked) => void;
-  reload: () => Promise<void>;
-}
-
-function Table({ list, choose, reload }: TableProps) {
-  return (
-    <section class="card table-frame" aria-label={t("users.title")} tabIndex={0}>
-      <table>
-        <thead>
-          <tr>
-            <th scope="col">{t("users.name")}</th>
-            <th scope="col">{t("users.role")}</th>
-            <th scope="col" class="only-wide">
-              {t("users.made")}
-            </th>
-            <th scope="col">
-              <span class="only-heard">{t("vm.actions")}</span>
-            </th>
-          </tr>
-        </thead>
-        <tbody>
-          {list.map((user) => (
-            <Row key={user.name} user={user} choose={choose} reload={reload} />
-          ))}
-        </tbody>
-      </table>
-    </section>
   );
 }
 
@@ -89,33 +69,24 @@ function Row({ user, choose, reload }: { user: User; choose: (asked: Asked) => v
       </td>
       <td>
         <div class="actions">
-          <button
-            type="button"
-            class="button quiet icon"
-            aria-label={t("users.role.of", { name })}
+          <IconButton
+            icon="edit"
+            label={t("users.role.of", { name })}
             title={t("users.role.change")}
             onClick={() => choose({ kind: "role", user })}
-          >
-            <Icon name="edit" />
-          </button>
-          <button
-            type="button"
-            class="button quiet icon"
-            aria-label={t("users.reset.of", { name })}
+          />
+          <IconButton
+            icon="key"
+            label={t("users.reset.of", { name })}
             title={t("users.reset")}
             onClick={() => choose({ kind: "password", user })}
-          >
-            <Icon name="key" />
-          </button>
-          <button
-            type="button"
-            class="button quiet icon"
-            aria-label={t("storage.delete", { name })}
+          />
+          <IconButton
+            icon="trash"
+            label={t("storage.delete", { name })}
             title={t("action.delete")}
             onClick={() => drop(user, reload)}
-          >
-            <Icon name="trash" />
-          </button>
+          />
         </div>
       </td>
     </tr>

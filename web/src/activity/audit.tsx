@@ -6,7 +6,7 @@ import { t } from "../i18n";
 import { moment } from "../i18n/format";
 import { onReset } from "../state/events";
 import { Icon } from "../ui/icons";
-import { Empty, Loading } from "../ui/parts";
+import { Empty, Loading, Table } from "../ui/parts";
 import { ProblemNotice } from "../ui/problem";
 import { attempt } from "../ui/toast";
 import { has, pageBefore, readEntry } from "./filter";
@@ -84,7 +84,7 @@ export function Audit() {
       <p class="only-heard" role="status">
         {t("activity.found", { count: shown.length })}
       </p>
-      <Table entries={shown} />
+      <Entries entries={shown} />
       {first > 1 ? (
         <div class="row">
           <button type="button" class="button" onClick={() => void load(first)}>
@@ -97,7 +97,7 @@ export function Audit() {
   );
 }
 
-function Table({ entries }: { entries: readonly Entry[] }) {
+function Entries({ entries }: { entries: readonly Entry[] }) {
   if (entries.length === 0) {
     return (
       <section class="card">
@@ -105,25 +105,13 @@ function Table({ entries }: { entries: readonly Entry[] }) {
       </section>
     );
   }
+  const columns = [t("audit.when"), t("audit.who"), t("audit.what"), t("audit.target"), t("audit.change")];
   return (
-    <section class="card table-frame" aria-label={t("audit.title")} tabIndex={0}>
-      <table>
-        <thead>
-          <tr>
-            <th scope="col">{t("audit.when")}</th>
-            <th scope="col">{t("audit.who")}</th>
-            <th scope="col">{t("audit.what")}</th>
-            <th scope="col">{t("audit.target")}</th>
-            <th scope="col">{t("audit.change")}</th>
-          </tr>
-        </thead>
-        <tbody>
-          {[...entries].reverse().map((entry) => (
-            <Row key={entry.number} entry={entry} />
-          ))}
-        </tbody>
-      </table>
-    </section>
+    <Table label={t("audit.title")} columns={columns}>
+      {[...entries].reverse().map((entry) => (
+        <Row key={entry.number} entry={entry} />
+      ))}
+    </Table>
   );
 }
 

@@ -6,6 +6,7 @@ import "uplot/dist/uPlot.min.css";
 import { t } from "../i18n";
 import { clock } from "../i18n/format";
 import { theme } from "../state/theme";
+import { colour } from "../ui/colour";
 import { type History, type Plot, columns, roundUp } from "./series";
 
 const HEIGHT = 190;
@@ -17,7 +18,6 @@ const STEPS = [0, 1, 2, 3, 4].flatMap((power) => [1, 2, 5, 10, 20, 50, 100, 200,
 const last = (chart: uPlot): void => chart.setLegend({ idx: Math.max(0, (chart.data[0]?.length ?? 0) - 1) }, false);
 
 function options(plot: Plot, box: HTMLElement, group: string): uPlot.Options {
-  const colour = (name: string): string => getComputedStyle(box).getPropertyValue(name).trim();
   const axis = { stroke: colour("--text-2"), font: FONT, ticks: { show: false } };
   const grid = { stroke: colour("--line"), width: 1 };
   return {
@@ -38,7 +38,7 @@ function options(plot: Plot, box: HTMLElement, group: string): uPlot.Options {
       ...plot.lines.map(({ label, colour: name }) => ({
         label: t(label),
         stroke: colour(name),
-        fill: plot.lines.length === 1 ? `${colour(name)}22` : "",
+        fill: plot.lines.length === 1 ? `color-mix(in srgb, ${colour(name)} 13%, transparent)` : "",
         width: 1.5,
         points: { show: false },
         value: (_chart: uPlot, value: number | null) => (value == null ? "—" : plot.show(value)),

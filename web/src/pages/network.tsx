@@ -9,7 +9,7 @@ import { type Network, type Port, rates } from "../network/picture";
 import { Topology } from "../network/topology";
 import { onEvent, onReset } from "../state/events";
 import { at } from "../state/router";
-import { Card, Empty, Head, Loading } from "../ui/parts";
+import { Card, Empty, Head, Loading, Table } from "../ui/parts";
 import { ProblemNotice } from "../ui/problem";
 import "../styles/network.css";
 
@@ -90,68 +90,38 @@ function Shown({ look: { network, rates: moved } }: { look: Look }) {
 const POLICIES = ["promiscuous", "mac_changes", "forged_transmits"] as const;
 
 function Groups({ network }: { network: Network }) {
+  const title = t("network.groups");
   return (
-    <Card title={t("network.groups")} class="table-card">
-      <div class="table-frame" tabIndex={0} role="group" aria-label={t("network.groups")}>
-        <table>
-          <thead>
-            <tr>
-              <th scope="col">{t("vm.name")}</th>
-              <th scope="col">VLAN</th>
-              {POLICIES.map((policy) => (
-                <th key={policy} scope="col">
-                  {t(`network.${policy}`)}
-                </th>
-              ))}
-            </tr>
-          </thead>
-          <tbody>
-            {network.port_groups.map((group) => (
-              <tr key={group.name}>
-                <td>{group.name}</td>
-                <td>{group.vlan || t("network.untagged")}</td>
-                {POLICIES.map((policy) => (
-                  <td key={policy}>
-                    {group[policy] ? <span class="badge warn">{t("network.allowed")}</span> : t("network.rejected")}
-                  </td>
-                ))}
-              </tr>
+    <Card title={title} class="table-card">
+      <Table label={title} columns={[t("vm.name"), "VLAN", ...POLICIES.map((policy) => t(`network.${policy}`))]} isInside>
+        {network.port_groups.map((group) => (
+          <tr key={group.name}>
+            <td>{group.name}</td>
+            <td>{group.vlan || t("network.untagged")}</td>
+            {POLICIES.map((policy) => (
+              <td key={policy}>
+                {group[policy] ? <span class="badge warn">{t("network.allowed")}</span> : t("network.rejected")}
+              </td>
             ))}
-          </tbody>
-        </table>
-      </div>
+          </tr>
+        ))}
+      </Table>
     </Card>
   );
 }
 
+const COUNTERS = ["in", "out", "lost"] as const;
+
 function Ports({ network }: { network: Network }) {
+  const title = t("network.ports");
+  const counters = COUNTERS.map((name): [string, string] => [t(`network.${name}`), "number"]);
   return (
-    <Card title={t("network.ports")} class="table-card">
-      <div class="table-frame" tabIndex={0} role="group" aria-label={t("network.ports")}>
-        <table>
-          <thead>
-            <tr>
-              <th scope="col">{t("network.who")}</th>
-              <th scope="col">{t("network.group")}</th>
-              <th scope="col">{t("network.address")}</th>
-              <th scope="col" class="number">
-                {t("network.in")}
-              </th>
-              <th scope="col" class="number">
-                {t("network.out")}
-              </th>
-              <th scope="col" class="number">
-                {t("network.lost")}
-              </th>
-            </tr>
-          </thead>
-          <tbody>
-            {network.ports.map((port) => (
-              <PortRow key={port.number} port={port} />
-            ))}
-          </tbody>
-        </table>
-      </div>
+    <Card title={title} class="table-card">
+      <Table label={title} columns={[t("network.who"), t("network.group"), t("network.address"), ...counters]} isInside>
+        {network.ports.map((port) => (
+          <PortRow key={port.number} port={port} />
+        ))}
+      </Table>
     </Card>
   );
 }

@@ -10,7 +10,7 @@ import { hasNoDatastore } from "../state/store";
 import { ended } from "../state/tasks";
 import { FormDialog, ask } from "../ui/dialog";
 import { Icon } from "../ui/icons";
-import { Empty, Loading } from "../ui/parts";
+import { Empty, IconButton, Loading, Table } from "../ui/parts";
 import { toast, toastProblem } from "../ui/toast";
 import { type StoredObject, loadStorage, objects } from "./stored";
 import { UPLOAD_KINDS } from "./transfer";
@@ -51,7 +51,15 @@ export function Files() {
           <Empty icon="box" title={t("file.none")} text={t("file.none.text")} />
         </section>
       ) : (
-        <Table list={shown} choose={setImported} />
+        <Table
+          label={t("storage.tab.files")}
+          columns={[t("storage.name"), t("file.kind"), [t("storage.size"), "number"]]}
+          hasActions
+        >
+          {shown.map((object) => (
+            <Row key={object.name} object={object} choose={setImported} />
+          ))}
+        </Table>
       )}
       {chosen.length > 0 ? <NewUploads files={chosen} close={() => setChosen([])} /> : null}
       {imported ? <Import object={imported} close={() => setImported(null)} /> : null}
@@ -109,32 +117,6 @@ function Drop({ take }: { take: (files: readonly File[]) => void }) {
   );
 }
 
-function Table({ list, choose }: { list: readonly StoredObject[]; choose: (object: StoredObject) => void }) {
-  return (
-    <section class="card table-frame" aria-label={t("storage.tab.files")} tabIndex={0}>
-      <table>
-        <thead>
-          <tr>
-            <th scope="col">{t("storage.name")}</th>
-            <th scope="col">{t("file.kind")}</th>
-            <th scope="col" class="number">
-              {t("storage.size")}
-            </th>
-            <th scope="col">
-              <span class="only-heard">{t("vm.actions")}</span>
-            </th>
-          </tr>
-        </thead>
-        <tbody>
-          {list.map((object) => (
-            <Row key={object.name} object={object} choose={choose} />
-          ))}
-        </tbody>
-      </table>
-    </section>
-  );
-}
-
 function Row({ object, choose }: { object: StoredObject; choose: (object: StoredObject) => void }) {
   const { name } = object;
   const { kind, rest } = kindOf(name);
@@ -164,15 +146,12 @@ function Row({ object, choose }: { object: StoredObject; choose: (object: Stored
             </a>
           ) : null}
           {may("administrator") ? (
-            <button
-              type="button"
-              class="button quiet icon"
-              aria-label={t("storage.delete", { name: rest })}
+            <IconButton
+              icon="trash"
+              label={t("storage.delete", { name: rest })}
               title={t("action.delete")}
               onClick={() => drop(object)}
-            >
-              <Icon name="trash" />
-            </button>
+            />
           ) : null}
         </div>
       </td>

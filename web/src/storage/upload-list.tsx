@@ -6,7 +6,7 @@ import { bytes, duration, percent } from "../i18n/format";
 import { may } from "../state/session";
 import { ask } from "../ui/dialog";
 import { Icon } from "../ui/icons";
-import { Card } from "../ui/parts";
+import { Card, IconButton } from "../ui/parts";
 import { ProblemNotice } from "../ui/problem";
 import { attempt } from "../ui/toast";
 import { kindOf } from "./files";
@@ -76,9 +76,7 @@ function Line({ upload }: { upload: Running }) {
           </button>
         ) : null}
         {isOver ? (
-          <button type="button" class="button quiet icon" aria-label={t("action.dismiss")} onClick={() => dismiss(id)}>
-            <Icon name="close" />
-          </button>
+          <IconButton icon="close" label={t("action.dismiss")} onClick={() => dismiss(id)} />
         ) : state === "checking" ? null : (
           <GiveUp id={id} name={rest} offset={offset} />
         )}
@@ -102,11 +100,7 @@ function GiveUp({ id, name, offset }: { id: string; name: string; offset: number
       verb: t("upload.drop"),
       work: () => giveUp(id),
     });
-  return (
-    <button type="button" class="button quiet icon" aria-label={t("upload.drop.of", { name })} title={t("upload.drop")} onClick={confirm}>
-      <Icon name="trash" />
-    </button>
-  );
+  return <IconButton icon="trash" label={t("upload.drop.of", { name })} title={t("upload.drop")} onClick={confirm} />;
 }
 
 /** One without its file: a page may not open a file again by itself, so it is to be chosen once more. */

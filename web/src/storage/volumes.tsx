@@ -8,7 +8,7 @@ import { may } from "../state/session";
 import { hasNoDatastore } from "../state/store";
 import { FormDialog, ask } from "../ui/dialog";
 import { Icon } from "../ui/icons";
-import { Empty, Loading } from "../ui/parts";
+import { Empty, IconButton, Loading, Table } from "../ui/parts";
 import { toast } from "../ui/toast";
 import { type Volume, loadStorage, volumes } from "./stored";
 
@@ -38,7 +38,7 @@ export function Volumes() {
       ) : (
         <div class="stack">
           <div class="row">{make}</div>
-          <Table list={list} choose={setAsked} />
+          <VolumeList list={list} choose={setAsked} />
         </div>
       )}
       {asked?.kind === "new" ? <NewVolume close={close} /> : null}
@@ -48,44 +48,29 @@ export function Volumes() {
   );
 }
 
-function Table({ list, choose }: { list: readonly Volume[]; choose: (asked: Asked) => void }) {
+function VolumeList({ list, choose }: { list: readonly Volume[]; choose: (asked: Asked) => void }) {
+  const numbers: [string, string][] = [
+    [t("storage.size"), "number"],
+    [t("volume.snapshots"), "number only-wide"],
+  ];
   return (
-    <section class="card table-frame" aria-label={t("storage.tab.volumes")} tabIndex={0}>
-      <table>
-        <thead>
-          <tr>
-            <th scope="col">{t("storage.name")}</th>
-            <th scope="col" class="number">
-              {t("storage.size")}
-            </th>
-            <th scope="col" class="number only-wide">
-              {t("volume.snapshots")}
-            </th>
-            <th scope="col">{t("volume.use")}</th>
-            <th scope="col">
-              <span class="only-heard">{t("vm.actions")}</span>
-            </th>
-          </tr>
-        </thead>
-        <tbody>
-          {list.map((volume) => (
-            <tr key={volume.id}>
-              <td class="wrap-any">{volume.name}</td>
-              <td class="number">{bytes(volume.bytes)}</td>
-              <td class="number only-wide">{number(volume.snapshots)}</td>
-              <td>
-                <span class={volume.in_use ? "badge good" : "badge"}>{t(volume.in_use ? "volume.used" : "volume.free")}</span>
-              </td>
-              <td>
-                <div class="actions">
-                  <Actions volume={volume} choose={choose} />
-                </div>
-              </td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </section>
+    <Table label={t("storage.tab.volumes")} columns={[t("storage.name"), ...numbers, t("volume.use")]} hasActions>
+      {list.map((volume) => (
+        <tr key={volume.id}>
+          <td class="wrap-any">{volume.name}</td>
+          <td class="number">{bytes(volume.bytes)}</td>
+          <td class="number only-wide">{number(volume.snapshots)}</td>
+          <td>
+            <span class={volume.in_use ? "badge good" : "badge"}>{t(volume.in_use ? "volume.used" : "volume.free")}</span>
+          </td>
+          <td>
+            <div class="actions">
+              <Actions volume={volume} choose={choose} />
+            </div>
+          </td>
+        </tr>
+      ))}
+    </Table>
   );
 }
 
@@ -94,37 +79,28 @@ function Actions({ volume, choose }: { volume: Volume; choose: (asked: Asked) =>
   return (
     <>
       {may("operator") ? (
-        <button
-          type="button"
-          class="button quiet icon"
-          aria-label={t("volume.clone.of", { name })}
+        <IconButton
+          icon="clone"
+          label={t("volume.clone.of", { name })}
           title={t("volume.clone")}
           onClick={() => choose({ kind: "clone", volume })}
-        >
-          <Icon name="clone" />
-        </button>
+        />
       ) : null}
       {may("administrator") ? (
         <>
-          <button
-            type="button"
-            class="button quiet icon"
-            aria-label={t("volume.resize.of", { name })}
+          <IconButton
+            icon="edit"
+            label={t("volume.resize.of", { name })}
             title={t("volume.resize")}
             onClick={() => choose({ kind: "resize", volume })}
-          >
-            <Icon name="edit" />
-          </button>
-          <button
-            type="button"
-            class="button quiet icon"
-            aria-label={t("storage.delete", { name })}
+          />
+          <IconButton
+            icon="trash"
+            label={t("storage.delete", { name })}
             title={volume.in_use ? t("volume.delete.used") : t("action.delete")}
             disabled={volume.in_use}
             onClick={() => drop(volume)}
-          >
-            <Icon name="trash" />
-          </button>
+          />
         </>
       ) : null}
     </>

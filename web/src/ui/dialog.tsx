@@ -4,7 +4,7 @@ import { signal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
 import { useEffect, useId, useRef, useState } from "preact/hooks";
 import { t } from "../i18n";
-import { Icon } from "./icons";
+import { IconButton } from "./parts";
 import { ProblemNotice } from "./problem";
 
 interface DialogProps {
@@ -47,9 +47,7 @@ export function Dialog({ title, close, children, wide }: DialogProps) {
       <div class="inside">
         <header>
           <h2 id={id}>{title}</h2>
-          <button type="button" class="button quiet icon" aria-label={t("action.close")} onClick={close}>
-            <Icon name="close" />
-          </button>
+          <IconButton icon="close" label={t("action.close")} onClick={close} />
         </header>
         {children}
       </div>

@@ -65,6 +65,72 @@ export const Card = ({ title, aside, children, class: kind = "" }: CardProps) =>
   </section>
 );
 
+interface TableProps {
+  label: string;
+  /** Names of the columns, and their classes where they have some. */
+  columns: readonly (string | [name: string, kind: string])[];
+  /** Whether a last column has what can be done with a row. */
+  hasActions?: boolean;
+  /** In a card that has the name as its title. */
+  isInside?: boolean;
+  /** Its rows. */
+  children: ComponentChildren;
+}
+
+/** A table, which scrolls by itself where it is too wide. */
+export function Table({ label, columns, hasActions, isInside, children }: TableProps) {
+  const table = (
+    <table>
+      <thead>
+        <tr>
+          {columns.map((column) => {
+            const [name, kind] = typeof column === "string" ? [column] : column;
+            return (
+              <th key={name} scope="col" class={kind}>
+                {name}
+              </th>
+            );
+          })}
+          {hasActions ? (
+            <th scope="col">
+              <span class="only-heard">{t("vm.actions")}</span>
+            </th>
+          ) : null}
+        </tr>
+      </thead>
+      <tbody>{children}</tbody>
+    </table>
+  );
+  if (isInside) {
+    return (
+      <div class="table-frame" role="group" aria-label={label} tabIndex={0}>
+        {table}
+      </div>
+    );
+  }
+  return (
+    <section class="card table-frame" aria-label={label} tabIndex={0}>
+      {table}
+    </section>
+  );
+}
+
+interface IconButtonProps {
+  icon: IconName;
+  /** What it does, and with what: for those who hear it. */
+  label: string;
+  /** The same for those who see it beside the other, or why it can't be pressed. */
+  title?: string;
+  disabled?: boolean;
+  onClick: () => void;
+}
+
+export const IconButton = ({ icon, label, ...rest }: IconButtonProps) => (
+  <button type="button" class="button quiet icon" aria-label={label} {...rest}>
+    <Icon name={icon} />
+  </button>
+);
+
 interface EmptyProps {
   icon: IconName;
   title: string;
@@ -97,9 +163,8 @@ export function Meter({ used, of, label }: { used: number; of: number; label: st
       aria-valuemax={100}
       aria-valuenow={Math.round(share * 100)}
       aria-valuetext={`${bytes(used)} / ${bytes(of)} (${percent(share)})`}
-    >
-      <span style={{ width: `${share * 100}%` }} />
-    </div>
+      style={{ "--share": `${share * 100}%` }}
+    />
   );
 }
 

@@ -8,7 +8,7 @@ test("what is on the screen exists, wherever one scrolled to, and little more", 
     const last = Math.min(999, Math.floor((scrolled + 600) / 52));
     if (first < 1000) expect(from).toBeLessThanOrEqual(first);
     expect(to).toBeGreaterThanOrEqual(Math.min(last + 1, 1000));
-    expect(to - from).toBeLessThanOrEqual(40);
+    expect(to - from).toBeLessThanOrEqual(28);
   }
 });
 

@@ -15,7 +15,7 @@ interface RowsProps<T> {
 }
 
 /** Rows beyond the edges that exist too, so that a quick scroll shows no gap. */
-const SPARE = 8;
+const SPARE = 4;
 
 /** Which rows are to exist, for a list whose top is `top` pixels below the window's. */
 export function span(top: number, windowHeight: number, height: number, count: number): { from: number; to: number } {

@@ -3,6 +3,7 @@
 import { signal } from "@preact/signals";
 import { t } from "../i18n";
 import { Icon } from "./icons";
+import { IconButton } from "./parts";
 import { troubleOf } from "./problem";
 
 interface Toast {
@@ -53,9 +54,7 @@ export const Toasts = () => (
           <p>{text}</p>
           {remedy ? <p class="muted">{remedy}</p> : null}
         </div>
-        <button type="button" class="button quiet icon" aria-label={t("action.dismiss")} onClick={() => drop(id)}>
-          <Icon name="close" />
-        </button>
+        <IconButton icon="close" label={t("action.dismiss")} onClick={() => drop(id)} />
       </div>
     ))}
   </div>

@@ -84,8 +84,7 @@ export function Console({ vm }: Shown) {
             </select>
           </label>
         ) : null}
-        <span class={`badge ${state === "open" ? "good" : "warn"}`} role="status">
-          <span class="dot" />
+        <span class={`badge lit ${state === "open" ? "good" : "warn"}`} role="status">
           {t(`console.state.${state}`)}
         </span>
         {mayType ? null : <span class="muted small">{t("console.viewer")}</span>}

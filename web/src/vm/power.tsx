@@ -13,12 +13,9 @@ export type Action = Schemas["PowerAction"];
 
 const TONES: Record<string, string> = { running: "good", paused: "warn", stopping: "warn" };
 
-export const PowerBadge = ({ power }: { power: string }) => (
-  <span class={`badge ${TONES[power] ?? ""}`}>
-    <span class="dot" />
-    {word("power", power)}
-  </span>
-);
+export const badgeClass = (power: string): string => `badge lit ${TONES[power] ?? ""}`;
+
+export const PowerBadge = ({ power }: { power: string }) => <span class={badgeClass(power)}>{word("power", power)}</span>;
 
 /** What makes sense now; the first is what most people want. */
 export function actionsOf(power: string): readonly Action[] {

@@ -8,7 +8,7 @@ import { guardLeaving } from "../state/router";
 import { may } from "../state/session";
 import { ask } from "../ui/dialog";
 import { Icon } from "../ui/icons";
-import { Card } from "../ui/parts";
+import { Card, IconButton } from "../ui/parts";
 import { ProblemNotice } from "../ui/problem";
 import { toast } from "../ui/toast";
 import type { Detail, Shown } from "./detail";
@@ -198,14 +198,11 @@ function Disks({ wanted, set }: PartProps) {
               />
               {t("disk.read_only")}
             </label>
-            <button
-              type="button"
-              class="button quiet icon"
-              aria-label={t("settings.disk.remove", { number: index + 1 })}
+            <IconButton
+              icon="close"
+              label={t("settings.disk.remove", { number: index + 1 })}
               onClick={() => put(wanted.disk.filter((_, other) => other !== index))}
-            >
-              <Icon name="close" />
-            </button>
+            />
           </li>
         ))}
       </ul>
@@ -241,14 +238,11 @@ function Cards({ wanted, set }: PartProps) {
             <span class="grow">
               {t("vm.nic", { number: index + 1 })} <span class="muted mono small">{nic.mac ?? t("vm.nic.mac")}</span>
             </span>
-            <button
-              type="button"
-              class="button quiet icon"
-              aria-label={t("settings.nic.remove", { number: index + 1 })}
+            <IconButton
+              icon="close"
+              label={t("settings.nic.remove", { number: index + 1 })}
               onClick={() => set({ nic: wanted.nic.filter((_, other) => other !== index) })}
-            >
-              <Icon name="close" />
-            </button>
+            />
           </li>
         ))}
       </ul>

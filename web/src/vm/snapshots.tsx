@@ -6,7 +6,7 @@ import { t } from "../i18n";
 import { may } from "../state/session";
 import { FormDialog, ask } from "../ui/dialog";
 import { Icon } from "../ui/icons";
-import { Card, Empty, Loading, When } from "../ui/parts";
+import { Card, Empty, IconButton, Loading, When } from "../ui/parts";
 import { ProblemNotice } from "../ui/problem";
 import { toast } from "../ui/toast";
 import type { Shown } from "./detail";
@@ -102,14 +102,7 @@ function Branches({ branches, isOff, revert, drop }: BranchesProps) {
                 >
                   {t("snapshot.revert")}
                 </button>
-                <button
-                  type="button"
-                  class="button quiet icon"
-                  aria-label={`${t("action.delete")}: ${item.name}`}
-                  onClick={() => drop(item)}
-                >
-                  <Icon name="trash" />
-                </button>
+                <IconButton icon="trash" label={`${t("action.delete")}: ${item.name}`} onClick={() => drop(item)} />
               </>
             ) : null}
           </div>

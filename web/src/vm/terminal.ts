@@ -3,6 +3,7 @@
 import { FitAddon } from "@xterm/addon-fit";
 import { Terminal } from "@xterm/xterm";
 import "@xterm/xterm/css/xterm.css";
+import { colour } from "../ui/colour";
 
 /** xterm.js writes rules into <style> elements, which the policy forbids. Its document gives it an element whose text goes
  * to a style sheet made by a script, which is allowed. */
@@ -40,10 +41,9 @@ export interface Screen {
 
 /** Puts a terminal into `parent`, as large as that is. */
 export function openTerminal(parent: HTMLElement): Screen {
-  const colour = (name: string): string => getComputedStyle(parent).getPropertyValue(name).trim();
   const terminal = new Terminal({
     documentOverride: strict,
-    fontFamily: colour("--mono"),
+    fontFamily: getComputedStyle(parent).getPropertyValue("--mono"),
     fontSize: 14,
     scrollback: 5000,
     cursorBlink: !matchMedia("(prefers-reduced-motion: reduce)").matches,
