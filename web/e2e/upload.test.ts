@@ -32,3 +32,23 @@ test("an upload goes on after a cut and after a reload, and is whole", async ({ 
   const kept = (await api.call("GET", "/api/v1/objects/image:cut.raw")) as Buffer;
   expect(createHash("sha256").update(kept).digest("hex")).toBe(createHash("sha256").update(bytes).digest("hex"));
 });
+
+test("a file that is dropped on the page is uploaded under its name", async ({ page, api }, info) => {
+  const file = info.outputPath("dropped.iso");
+  writeFileSync(file, "what was dropped");
+  await page.goto("/storage/files");
+  const box = await page.getByText("or drop them here").boundingBox();
+  if (!box) throw new Error("there is no place to drop files on");
+  // As the desktop does it: the page has to take what hovers over it, or it gets nothing.
+  const cdp = await page.context().newCDPSession(page);
+  const data = { items: [], files: [file], dragOperationsMask: 1 };
+  for (const type of ["dragEnter", "dragOver", "drop"] as const) {
+    await cdp.send("Input.dispatchDragEvent", { type, x: box.x + 5, y: box.y + 5, data });
+  }
+  const dialog = page.getByRole("dialog", { name: "Upload" });
+  await expect(dialog.getByLabel("Kind")).toHaveValue("iso");
+  await dialog.getByLabel("Name", { exact: true }).fill("installer.iso");
+  await dialog.getByRole("button", { name: "Upload" }).click();
+  await expect(page.getByText("Done; the SHA-256 is right").first()).toBeVisible();
+  expect(String(await api.call("GET", "/api/v1/objects/iso:installer.iso"))).toBe("what was dropped");
+});
