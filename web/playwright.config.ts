@@ -11,8 +11,14 @@ export default defineConfig({
   workers: 2,
   fullyParallel: false,
   // A test is told from a hung one by this; nothing is asserted about time.
-  timeout: 180_000,
-  expect: { timeout: 30_000 },
+  timeout: 300_000,
+  expect: {
+    timeout: 60_000,
+    toHaveScreenshot: { maxDiffPixelRatio: 0.005, stylePath: "e2e/still.css" },
+  },
+  // The pictures that pages are compared with; they are the same on every machine.
+  snapshotPathTemplate: "{testDir}/screenshots/{arg}{ext}",
+  updateSnapshots: process.env.BLESS ? "all" : "none",
   reporter: [["list"], ["json", { outputFile: `${made}/results.json` }]],
   use: {
     ...devices["Desktop Chrome"],
@@ -40,6 +46,6 @@ export default defineConfig({
       ],
     },
   },
-  // `NAME.task.ts` is no test: it takes figures or pictures.
+  // `NAME.task.ts` is for its name only: figures, pictures, the journey on a host in QEMU.
   testMatch: process.env.BRAMBLE_TASK ? `${process.env.BRAMBLE_TASK}.task.ts` : "*.test.ts",
 });
