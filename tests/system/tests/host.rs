@@ -280,6 +280,21 @@ impl House {
         self.cli.run(&["vm", "list"], "")?;
         Ok(())
     }
+
+    /// Whoever can put `reset-admin = true` on the boot partition gets in, and the chain says how.
+    fn password_lost(&self) -> Result<()> {
+        let mut scene = self.scene()?;
+        scene.archive.document.host.reset_admin = true;
+        let mut machine = scene.start()?;
+        machine.expect("first login: user admin, password ", BOOT)?;
+        machine.expect("\n", ANSWER)?;
+        let refused = self.cli.refused(&["login"], &format!("{PASSWORD}\n"))?;
+        ensure!(refused.contains("wrong"), "{refused}");
+        self.cli.log_in_first(&machine, HER_PASSWORD)?;
+        let chain = self.cli.run(&["audit", "list"], "")?;
+        ensure!(chain.contains("someone at the host (reset-admin in host.toml)"), "{chain}");
+        Ok(())
+    }
 }
 
 /// The lines of the guest `steady` from the first whole one on: numbered without a gap.
@@ -351,6 +366,8 @@ fn from_the_first_login_through_kills_of_qemu_and_hostd() -> Result<()> {
     house.crowd()?;
     told("a crowd");
     drop(machine);
+    house.password_lost()?;
+    told("a lost password");
     house.store.check()?;
     remove(&[
         &house.store.path,
