@@ -44,6 +44,29 @@ macro_rules! access {
     };
 }
 
+/// Copies blocks, at least one: loads and stores nothing else.
+macro_rules! copy_blocks {
+    ($from:expr, $to:expr, $blocks:expr) => {
+        asm!(
+            "2:",
+            "ldp {a}, {b}, [{from}], #16",
+            "ldp {c}, {d}, [{from}], #16",
+            "stp {a}, {b}, [{to}], #16",
+            "stp {c}, {d}, [{to}], #16",
+            "subs {left}, {left}, #1",
+            "b.ne 2b",
+            from = inout(reg) $from => _,
+            to = inout(reg) $to => _,
+            left = inout(reg) $blocks => _,
+            a = out(reg) _,
+            b = out(reg) _,
+            c = out(reg) _,
+            d = out(reg) _,
+            options(nostack),
+        )
+    };
+}
+
 impl Window {
     /// # Safety
     /// The range holds no Rust object, now or later.
@@ -112,25 +135,7 @@ impl Window {
         }
         // SAFETY: loads `blocks`, which is borrowed, whole; stores as many bytes in `part`, which is inside the window and
         // aliases no Rust object (invariant of `Window`).
-        unsafe {
-            asm!(
-                "2:",
-                "ldp {a}, {b}, [{from}], #16",
-                "ldp {c}, {d}, [{from}], #16",
-                "stp {a}, {b}, [{to}], #16",
-                "stp {c}, {d}, [{to}], #16",
-                "subs {left}, {left}, #1",
-                "b.ne 2b",
-                from = inout(reg) blocks.as_ptr() => _,
-                to = inout(reg) part.base => _,
-                left = inout(reg) blocks.len() => _,
-                a = out(reg) _,
-                b = out(reg) _,
-                c = out(reg) _,
-                d = out(reg) _,
-                options(nostack),
-            );
-        }
+        unsafe { copy_blocks!(blocks.as_ptr(), part.base, blocks.len()) };
     }
 
     /// Loads whole blocks from `offset` on, a multiple of 8.
@@ -140,25 +145,7 @@ impl Window {
             return;
         }
         // SAFETY: stores `blocks`, which is borrowed for that, whole; loads as many bytes of `part`, as above.
-        unsafe {
-            asm!(
-                "2:",
-                "ldp {a}, {b}, [{from}], #16",
-                "ldp {c}, {d}, [{from}], #16",
-                "stp {a}, {b}, [{to}], #16",
-                "stp {c}, {d}, [{to}], #16",
-                "subs {left}, {left}, #1",
-                "b.ne 2b",
-                from = inout(reg) part.base => _,
-                to = inout(reg) blocks.as_mut_ptr() => _,
-                left = inout(reg) blocks.len() => _,
-                a = out(reg) _,
-                b = out(reg) _,
-                c = out(reg) _,
-                d = out(reg) _,
-                options(nostack),
-            );
-        }
+        unsafe { copy_blocks!(part.base, blocks.as_mut_ptr(), blocks.len()) };
     }
 
     /// Bytes before the first word that is aligned.
