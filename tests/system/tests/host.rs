@@ -245,7 +245,24 @@ impl House {
         }
         ensure!(lines_in_turn(&console.text())? > 10, "the guest said little");
         ensure!(self.logins()? == logins, "somebody had to log in again");
-        Ok(())
+        self.bundle()
+    }
+
+    /// The support bundle tells how each generation ended.
+    fn bundle(&self) -> Result<()> {
+        let bundle = self.path("bundle.tar");
+        self.cli.run(&["support-bundle", &bundle], "")?;
+        let unpacked = Command::new("tar").args(["-xOf", &bundle, "crashes.json"]).output()?;
+        ensure!(unpacked.status.success(), "{}", String::from_utf8_lossy(&unpacked.stderr));
+        let crashes: Value = serde_json::from_slice(&unpacked.stdout)?;
+        let crashes = crashes.as_array().context("no list of crashes")?;
+        let reasons: Vec<_> = crashes.iter().rev().filter_map(|crash| crash["reason"].as_str()).collect();
+        ensure!(reasons == ["panic", "wanted", "memory", "fault", "hang"], "{reasons:?}");
+        ensure!(
+            crashes.iter().all(|crash| crash["registers"]["x"].as_array().is_some_and(|x| x.len() == 31)),
+            "{crashes:?}"
+        );
+        Ok(fs::remove_file(bundle)?)
     }
 
     /// The upload ends well, and the host has every byte.

@@ -278,6 +278,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/host/support-bundle": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What helps to find a fault, as a tar file: the host, its VMs, settings, log, audit chain, counters, crashes of hostd */
+        get: operations["DownloadSupportBundle"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/host/time": {
         parameters: {
             query?: never;
@@ -2496,6 +2513,27 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["HostSettingsState"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    DownloadSupportBundle: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/x-tar": unknown;
                 };
             };
             default: components["responses"]["Problem"];

@@ -118,7 +118,7 @@ fn carry_out(vm: &Vm, world: &World, call: Call, vcpu: &Loaded) -> Values {
             buffer.write(&supervisor::host_record(host, vm).to_bytes())
         }
         Call::ReadCrash => {
-            let crash = host.supervisor.last_crash().ok_or(Status::NotFound)?;
+            let crash = host.supervisor.crash(first).ok_or(Status::NotFound)?;
             buffer.write(&crash.to_bytes())
         }
         Call::GetVmStatistics => statistics(world, &buffer, VmHandle::from_raw(first)),

@@ -12,16 +12,22 @@ use crate::world::{HOSTD, printable, source};
 use crate::{Pe, log};
 use abi::ExitReason;
 use abi::record::{CrashRecord, HostRecord};
+use alloc::boxed::Box;
 use alloc::sync::Arc;
+use alloc::vec;
 use core::sync::atomic::{AtomicU16, Ordering};
 use sched::supervise::{Supervision, Verdict};
 use specs::PeId;
 use spin::Mutex;
 
+/// So many ends are kept: for who asks why, and for support bundles.
+const ENDS_KEPT: usize = 8;
+
 /// hostd's keeper.
 pub struct Supervisor {
     account: Mutex<Supervision>,
-    last: Mutex<Option<CrashRecord>>,
+    /// How generations ended, the last first.
+    ends: Mutex<Box<[Option<CrashRecord>]>>,
     home: AtomicU16,
 }
 
@@ -30,7 +36,7 @@ impl Supervisor {
     pub fn new() -> Self {
         Self {
             account: Mutex::new(Supervision::new(el2::regs::counter_hz())),
-            last: Mutex::new(None),
+            ends: Mutex::new(vec![None; ENDS_KEPT].into_boxed_slice()),
             home: AtomicU16::new(0),
         }
     }
@@ -40,9 +46,18 @@ impl Supervisor {
         self.account.lock().generation()
     }
 
-    /// How the last generation that ended did so.
-    pub fn last_crash(&self) -> Option<CrashRecord> {
-        *self.last.lock()
+    /// How a generation ended; `later`: how many ended after it.
+    pub fn crash(&self, later: u64) -> Option<CrashRecord> {
+        *self.ends.lock().get(usize::try_from(later).ok()?)?
+    }
+
+    /// Keeps how a generation ended; the oldest one is forgotten.
+    fn keep(&self, crash: CrashRecord) {
+        let mut ends = self.ends.lock();
+        ends.rotate_right(1);
+        if let Some(first) = ends.first_mut() {
+            *first = Some(crash);
+        }
     }
 
     /// A vCPU of the world lives.
@@ -158,7 +173,7 @@ pub fn ended(pe: &mut Pe, world: &Arc<Vm>) {
         crash.address,
         printable(words)
     );
-    *host.supervisor.last.lock() = Some(crash);
+    host.supervisor.keep(crash);
     host.supervisor.home.store(pe.id().0, Ordering::Relaxed);
     crate::devices::set_alarm(pe, world);
 }
@@ -177,7 +192,7 @@ pub fn host_record(host: &Host, world: &Vm) -> HostRecord {
     HostRecord {
         generation,
         restarts: generation.saturating_sub(1),
-        last_reason: host.supervisor.last.lock().map_or(0, |crash| crash.reason),
+        last_reason: host.supervisor.crash(0).map_or(0, |crash| crash.reason),
         pes: host.pes_up().into(),
         free_bytes: el2::memory::free().bytes,
         host_bytes: el2::boot::own_bytes(),

@@ -71,7 +71,8 @@ calls! {
     WriteConsole = 9, buffer 16;
     /// Buffer: a [`crate::record::HostRecord`].
     InspectHost = 10, buffer 64;
-    /// Buffer: the [`crate::record::CrashRecord`] of the last generation that ended; `NotFound` where none did.
+    /// Buffer: the [`crate::record::CrashRecord`] of a generation that ended. x3: how many ended after it, 0 for the last
+    /// one. `NotFound`: there is none, or it is no longer kept.
     ReadCrash = 11, buffer 600;
     /// Where a VM's time goes. Buffer: a [`crate::record::VmStatistics`], as of the last look; asking has the vmkernel
     /// look anew. x3: handle. `Conflict`: it is off.

@@ -16,7 +16,7 @@
 //! | which VMs there are, their consoles | [`inventory`] |
 //! | what happened, for watchers | [`events`]; `watch` looks once a second |
 //! | what was used in the last hour | `usage` |
-//! | what goes on: consoles, events, downloads | `streams` |
+//! | what goes on: consoles, events, downloads, support bundles | `streams` |
 //! | long work | [`tasks`]; `jobs` is what they do |
 //! | which operation a request asks for, and who may | [`route`] |
 //! | the web UI's files | [`web`] |
@@ -59,6 +59,7 @@ pub mod settings;
 pub mod slaac;
 pub mod sntp;
 mod streams;
+mod tar;
 pub mod tasks;
 pub mod tls;
 mod usage;

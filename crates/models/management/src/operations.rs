@@ -6,7 +6,7 @@ mod clones;
 mod consoles;
 mod events;
 mod host;
-mod logs;
+pub(crate) mod logs;
 mod network;
 mod power;
 mod root;
@@ -28,7 +28,7 @@ use crate::http::{Head, Response};
 use crate::port::Port;
 use crate::problem::Problem;
 use crate::route::Operation;
-use crate::streams::{ConsoleStream, Download, EventStream};
+use crate::streams::{Bundle, ConsoleStream, Download, EventStream};
 use abi::Status;
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -61,6 +61,8 @@ pub(crate) enum Outcome {
     Events(Response, EventStream),
     /// With a response, and an object after it.
     Download(Response, Download),
+    /// With a response, and a support bundle after it.
+    Bundle(Response, Bundle),
 }
 
 impl From<Response> for Outcome {
@@ -139,6 +141,7 @@ pub(crate) async fn carry_out<P: Port>(operation: Operation, call: &Call<'_, P>)
         Operation::PowerHost => power::host(call).await,
         Operation::ShowHostHistory => usage::host_history(call),
         Operation::ShowHostLog => logs::host(call),
+        Operation::DownloadSupportBundle => host::support_bundle(call).await,
         Operation::ShowNetwork => network::show(call).await,
         Operation::ShowMetrics => host::metrics(call),
     }

@@ -224,6 +224,8 @@ routes! {
     ShowHostHistory: Get "/api/v1/host/history", VIEWER, Nothing => (200, "History"), &["seconds", "step"],
         "What the host used in the last seconds: PEs, memory, disks, network";
     ShowHostLog: Get "/api/v1/host/logs", VIEWER, Nothing => (200, "LogPage"), &["from"], "The host's log";
+    DownloadSupportBundle: Get "/api/v1/host/support-bundle", ADMINISTRATOR, Nothing => (200, "tar"), &[],
+        "What helps to find a fault, as a tar file: the host, its VMs, settings, log, audit chain, counters, crashes of hostd";
     ShowNetwork: Get "/api/v1/network", VIEWER, Nothing => (200, "Network"), &[],
         "The switch: uplinks, port groups, who is connected, addresses";
     ShowMetrics: Get "/metrics", VIEWER, Nothing => (200, "text"), &[], "Counters for Prometheus";

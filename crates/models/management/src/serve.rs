@@ -133,6 +133,7 @@ impl<S: Read + Write, P: Port> Connection<'_, '_, S, P> {
         let response = match &outcome {
             Outcome::Response(response) | Outcome::Download(response, _) => response,
             Outcome::Console(response, _) | Outcome::Events(response, _) => response,
+            Outcome::Bundle(response, _) => response,
         };
         let response = match self.management.watch.is_volatile() {
             true => &response.clone().header("X-Bramble-Datastore", "none"),
@@ -142,6 +143,7 @@ impl<S: Read + Write, P: Port> Connection<'_, '_, S, P> {
         let (management, wire) = (self.management, &mut self.wire);
         match (outcome, caller) {
             (Outcome::Download(_, download), _) if !head_only => download.run(&management.port, wire).await?,
+            (Outcome::Bundle(_, bundle), _) if !head_only => bundle.run(management, wire).await?,
             (Outcome::Console(_, stream), Some(caller)) if !head_only => {
                 return Err(stream.run(Ground::new(management, wire, head, &caller)).await);
             }

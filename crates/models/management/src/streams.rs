@@ -1,9 +1,11 @@
-//! Responses that go on: consoles, events, downloads. They have the wire to themselves until they end.
+//! Responses that go on: consoles, events, downloads, support bundles. They have the wire to themselves until they end.
 
+mod bundle;
 mod console;
 mod download;
 mod events;
 
+pub(crate) use bundle::Bundle;
 pub(crate) use console::ConsoleStream;
 pub(crate) use download::Download;
 pub(crate) use events::EventStream;

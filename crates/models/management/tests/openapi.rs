@@ -134,6 +134,7 @@ fn operation(generator: &mut SchemaGenerator, route: &Route) -> Value {
     let content = match gives {
         "" => None,
         "bytes" => Some(json!({ "application/octet-stream": {} })),
+        "tar" => Some(json!({ "application/x-tar": {} })),
         "text" => Some(json!({ "text/plain": { "schema": { "type": "string" } } })),
         "events" => {
             schema(generator, "Event");

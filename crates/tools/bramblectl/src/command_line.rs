@@ -61,7 +61,8 @@ enum Command {
     Audit(remote::AuditCommand),
     /// Ask for a path of the API as it is: what this version has no command for.
     Api(remote::ApiOptions),
-    /// Write what helps to find a fault to a file: the host, its VMs, tasks, consoles, counters. No secrets are in it.
+    /// Write what helps to find a fault to a file: the host, its VMs, settings, log, audit chain, counters, crashes of hostd.
+    /// No secrets are in it, and nothing that guests said.
     SupportBundle {
         /// A tar file.
         file: PathBuf,

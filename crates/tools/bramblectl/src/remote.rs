@@ -3,7 +3,7 @@
 //! | what | module |
 //! |---|---|
 //! | which hosts, which CA, which token | [`contexts`] |
-//! | requests and answers | [`client`] over [`connection`], [`websocket`] |
+//! | requests and answers | [`client`] over [`connection`], [`chunks`], [`websocket`] |
 //! | logins, users, tokens | [`login`], [`people`] |
 //! | VMs | [`vms`], [`configure`], [`console`] |
 //! | storage | [`storage`], [`transfer`] |
@@ -11,6 +11,7 @@
 
 mod audit;
 mod bundle;
+mod chunks;
 mod client;
 mod configure;
 mod connection;

@@ -74,6 +74,7 @@ const COMMANDS: &[(&str, &str)] = &[
     ("PowerHost", "host restart"),
     ("ShowHostHistory", "host history"),
     ("ShowHostLog", "host log"),
+    ("DownloadSupportBundle", "support-bundle"),
     ("ShowNetwork", "host network"),
     ("ShowMetrics", "host metrics"),
 ];

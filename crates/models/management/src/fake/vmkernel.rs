@@ -5,8 +5,8 @@ use super::objects::{Objects, Volumes};
 use super::vms::{Ring, Vms, fill, port};
 use crate::port::{Received, Refused, Request, Vmkernel};
 use abi::record::{
-    self, AddressRecord, AuditRecord, DatastoreRecord, DiskRecord, HostRecord, HostUse, NAME_BYTES,
-    PortRecord,
+    self, AddressRecord, AuditRecord, CrashRecord, DatastoreRecord, DiskRecord, HostRecord, HostUse,
+    NAME_BYTES, PortRecord,
 };
 use abi::request::OBJECT_NAME_BYTES;
 use abi::{Call, RequestKind, Status};
@@ -53,6 +53,7 @@ struct State {
     volumes: Volumes,
     vms: Vms,
     has_datastore: bool,
+    crashes: Vec<CrashRecord>,
     audit: Vec<(AuditRecord, Vec<u8>)>,
 }
 
@@ -103,6 +104,11 @@ impl RamVmkernel {
         let mut state = self.state.borrow_mut();
         state.notices = state.notices.saturating_add(1);
         state.presence = Some((state.notices, how));
+    }
+
+    /// A generation of hostd has ended like this.
+    pub fn put_crash(&self, crash: CrashRecord) {
+        self.state.borrow_mut().crashes.push(crash);
     }
 
     /// The lines of the host's log.
@@ -185,7 +191,13 @@ impl Vmkernel for RamVmkernel {
                 let [_, _, from] = arguments;
                 Ok(self.state.borrow().log_ring.read(from, buffer))
             }
-            Call::Exit | Call::ReadCrash => Err(Status::NotFound),
+            Call::ReadCrash => {
+                let later = usize::try_from(arguments[0]).unwrap_or(usize::MAX);
+                let record = self.state.borrow().crashes.iter().rev().nth(later).copied();
+                fill(buffer, &record.ok_or(Status::NotFound)?.to_bytes());
+                Ok([0; 3])
+            }
+            Call::Exit => Err(Status::NotFound),
             call => {
                 let now = self.environment.uptime();
                 self.state.borrow_mut().vms.call(call, buffer, arguments, now)

@@ -1,10 +1,11 @@
-//! `/api/v1/host`, and `/metrics` for Prometheus.
+//! `/api/v1/host`, its support bundle, and `/metrics` for Prometheus.
 
 use super::{Call, Outcome};
 use crate::http::{Content, Response};
 use crate::inventory;
 use crate::port::Port;
 use crate::problem::Problem;
+use crate::streams::Bundle;
 use abi::ExitReason;
 use abi::record::HostRecord;
 use alloc::format;
@@ -14,6 +15,16 @@ use core::fmt::Write;
 
 pub(super) fn show<P: Port>(call: &Call<'_, P>) -> Result<Outcome, Problem> {
     Ok(Response::json(200, &state(&call.management.port)?).into())
+}
+
+/// Begins the support bundle. That is noted: it takes out of the house what an administrator sees.
+pub(super) async fn support_bundle<P: Port>(call: &Call<'_, P>) -> Result<Outcome, Problem> {
+    let caller = call.caller()?.clone();
+    call.note("host.support-bundle", "", None, None).await;
+    let name = call.management.settings.current().name;
+    let response = Response::with(200, "application/x-tar", Content::Chunks)
+        .header("Content-Disposition", format!("attachment; filename=\"{name}-support.tar\""));
+    Ok(Outcome::Bundle(response, Bundle { caller, peer: call.peer }))
 }
 
 fn state<P: Port>(port: &P) -> Result<HostState, Problem> {

@@ -46,7 +46,7 @@ fn without_password(line: &str) -> String {
 
 /// Whole lines from a position on. A line that began before it, or before the ring's start, is none: without its start it
 /// could not be told that the rest is a password.
-pub(super) fn read<P: Port>(port: &P, from: u64) -> Result<LogPage, Problem> {
+pub(crate) fn read<P: Port>(port: &P, from: u64) -> Result<LogPage, Problem> {
     let mut page = LogPage { lines: Vec::new(), start: 0, next: from };
     let (start, ..) = inventory::read_console(port, HOST, 0, 0).map_err(super::refused)?;
     page.start = start;

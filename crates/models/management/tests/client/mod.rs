@@ -315,6 +315,23 @@ impl Client {
         answer
     }
 
+    /// A body that comes in chunks, after its head.
+    pub async fn chunks(&mut self) -> Vec<u8> {
+        let mut body = Vec::new();
+        loop {
+            let line = self.until("\r\n").await;
+            let bytes = usize::from_str_radix(line.trim_end(), 16).unwrap();
+            while self.unread.len() < bytes + 2 {
+                self.read().await.expect("a whole chunk");
+            }
+            body.extend(self.unread.drain(..bytes));
+            self.unread.drain(..2);
+            if bytes == 0 {
+                return body;
+            }
+        }
+    }
+
     pub async fn read_head(&mut self) -> Answer {
         loop {
             if let Some(end) = self.unread.windows(4).position(|bytes| bytes == b"\r\n\r\n") {

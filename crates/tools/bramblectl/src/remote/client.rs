@@ -1,5 +1,6 @@
 //! Requests to a host and its answers. Each problem becomes an error that says what to do.
 
+use super::chunks::Chunks;
 use super::connection::{Address, Connection, Trust};
 use super::contexts::Context;
 use anyhow::{Context as _, Result, bail};
@@ -9,7 +10,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use std::io::{self, Read, Write};
+use std::io::{self, BufReader, Read, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -134,6 +135,11 @@ impl Client {
             answer.body = rest;
             let _ = connection.take(bytes).read_to_end(&mut answer.body);
             return checked(answer);
+        }
+        if answer.header("transfer-encoding") == Some("chunked") {
+            let mut body = Chunks::new(BufReader::new(rest.as_slice().chain(connection)));
+            io::copy(&mut body, into)?;
+            return Ok(answer);
         }
         into.write_all(&rest)?;
         let left = bytes.saturating_sub(rest.len() as u64);
