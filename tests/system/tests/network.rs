@@ -1,4 +1,5 @@
-//! What hostd shows a neighbour on its cable: which ports are open, its name, and that it asks for the time.
+//! What hostd shows a neighbour on its cable: which ports are open, its name, that it asks for the time; and what a neighbour
+//! does not keep it from.
 
 mod wire;
 
@@ -7,13 +8,21 @@ use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 use system::Board;
+use system::Machine;
 use system::scene::{BOOT, on};
-use wire::{HOST, ICMP, PEER, Packet, TCP, UDP, Wire, datagram, segment, word};
+use wire::{HOST, ICMP, PEER, Packet, TCP, UDP, Wire, data, datagram, segment, word};
 
 /// TCP's flags.
 const SYN: u8 = 2;
 const RST: u8 = 4;
-const SYN_ACK: u8 = 0x12;
+const ACK: u8 = 0x10;
+const SYN_ACK: u8 = SYN | ACK;
+/// Clients that keep the door.
+const CROWD: u16 = 2_000;
+/// More than the sockets that listen.
+const HALF_OPEN: u16 = 60;
+/// A client's first message.
+const HELLO: &[u8] = include_bytes!("../../../fuzz/fuzz_targets/client_hello.bin");
 /// Ports that are tried at once: fewer frames than the host's card has buffers.
 const AT_ONCE: usize = 32;
 /// Tells a hung host from a slow machine.
@@ -132,15 +141,89 @@ fn time_is_told(wire: &mut Wire) -> Result<()> {
     }
 }
 
+/// A host, and its neighbour on the cable.
+fn beside(name: &str, arguments: &str) -> Result<(Machine, Wire)> {
+    let (mut wire, netdev) = Wire::new()?;
+    let mut scene = on(Board::VirtGicv3, name).cpus(2).test_guest("steady", 1, "steady")?;
+    scene.config.extra.extend(netdev);
+    scene.config.append = format!("{} hostd.address={HOST}/24,{PEER} {arguments}", scene.config.append);
+    let machine = scene.start()?;
+    wire.find_host()?;
+    Ok((machine, wire))
+}
+
+/// The next segment to this port of ours.
+fn segment_to(wire: &mut Wire, port: u16) -> Option<Vec<u8>> {
+    loop {
+        let packet = wire.receive()?;
+        if packet.protocol == TCP && word(&packet.payload, 2).ok() == Some(port) && packet.payload.len() >= 20
+        {
+            return Some(packet.payload);
+        }
+    }
+}
+
+/// Asks for a connection from a port: the number of the host's first byte, or none where nobody listens.
+fn ask_for_connection(wire: &mut Wire, port: u16) -> Result<Option<u32>> {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        wire.send_ipv4(HOST, TCP, &segment(port, 443, SYN, 1));
+        while let Some(answer) = segment_to(wire, port) {
+            let number = u32::from_be_bytes([answer[4], answer[5], answer[6], answer[7]]);
+            match answer[13] {
+                SYN_ACK => return Ok(Some(number.wrapping_add(1))),
+                flags if flags & RST != 0 => return Ok(None),
+                _ => {}
+            }
+        }
+        ensure!(Instant::now() < end, "no answer to port {port}");
+    }
+}
+
+/// Connects from a port again and again until the host answers to TLS.
+fn is_served(wire: &mut Wire, ports: std::ops::Range<u16>) -> Result<()> {
+    let end = Instant::now() + PATIENCE;
+    for port in ports {
+        ensure!(Instant::now() < end, "the host serves nobody");
+        let Some(number) = ask_for_connection(wire, port)? else {
+            std::thread::sleep(Duration::from_millis(500));
+            continue;
+        };
+        wire.send_ipv4(HOST, TCP, &data(port, 443, ACK, [2, number], HELLO));
+        while let Some(answer) = segment_to(wire, port) {
+            // A record of the handshake: ServerHello.
+            if answer[20..].starts_with(&[0x16, 3, 3]) {
+                return Ok(());
+            }
+        }
+    }
+    anyhow::bail!("the host serves nobody")
+}
+
+/// Clients that connect, say nothing or the start of a message, and answer nothing more, not even the end.
+#[test]
+fn idle_vanished_and_half_open_clients_keep_nobody_out() -> Result<()> {
+    let (mut machine, mut wire) = beside("network-crowd", "")?;
+    machine.expect(&format!("hostd: https://{HOST}/"), BOOT)?;
+    for port in 10_000..10_000 + CROWD {
+        let number =
+            ask_for_connection(&mut wire, port)?.with_context(|| format!("port {port}: nobody listens"))?;
+        let said: &[u8] = if port % 2 == 0 { &HELLO[..3] } else { &[] };
+        wire.send_ipv4(HOST, TCP, &data(port, 443, ACK, [2, number], said));
+    }
+    is_served(&mut wire, 30_000..31_000)?;
+    // Those who do not even complete the handshake of TCP may have every socket, but not for long.
+    let mut refused = 0;
+    for port in 40_000..40_000 + HALF_OPEN {
+        refused += u16::from(ask_for_connection(&mut wire, port)?.is_none());
+    }
+    ensure!(refused > 0, "{HALF_OPEN} sockets listen");
+    is_served(&mut wire, 50_000..51_000)
+}
+
 #[test]
 fn a_neighbour_finds_three_open_ports_a_name_and_tells_the_time() -> Result<()> {
-    let (mut wire, arguments) = Wire::new()?;
-    let mut scene = on(Board::VirtGicv3, "network").cpus(2).test_guest("steady", 1, "steady")?;
-    scene.config.extra.extend(arguments);
-    let append = format!("{} hostd.address={HOST}/24,{PEER} hostd.ntp={PEER}", scene.config.append);
-    scene.config.append = append;
-    let mut machine = scene.start()?;
-    wire.find_host()?;
+    let (mut machine, mut wire) = beside("network", &format!("hostd.ntp={PEER}"))?;
     time_is_told(&mut wire)?;
     machine.expect(&format!("hostd: https://{HOST}/"), BOOT)?;
     name_is_answered(&mut wire)?;

@@ -15,8 +15,9 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use el1::Boot;
 use embassy_futures::select::select3;
 use embassy_net::Stack;
-use embassy_net::tcp::TcpSocket;
+use embassy_net::tcp::{self, TcpSocket};
 use embassy_time::{Duration, Timer, with_timeout};
+use embedded_io_async::{ErrorType, Read, Write};
 use management::admission::CONNECTIONS_MAX;
 use management::identity::{self, Fault, Found, Names, Now};
 use management::tls::{Config, Provider};
@@ -30,6 +31,8 @@ const RECEIVE: usize = 16 * 1024;
 const SEND: usize = 8 * 1024;
 /// HTTPS.
 const PORT: u16 = 443;
+/// How long a client may take for TCP's handshake: until then it has a socket.
+const HALF_OPEN: Duration = Duration::from_secs(4);
 /// How long the last bytes of a connection may take.
 const FAREWELL: Duration = Duration::from_secs(2);
 /// How long an address is waited for before the certificate is looked at without one.
@@ -142,14 +145,19 @@ impl Server {
         let (mut receive, mut send) = (vec![0; RECEIVE], vec![0; SEND]);
         loop {
             let mut socket = TcpSocket::new(stack, &mut receive, &mut send);
-            if socket.accept(PORT).await.is_err() {
+            // One whose peer never completed the handshake would listen to nobody else.
+            socket.set_timeout(Some(HALF_OPEN));
+            if socket.accept(PORT).await.is_err() || !socket.may_send() {
                 continue;
             }
+            // What is written is a whole record, or the rest of one.
+            socket.set_nagle_enabled(false);
             socket.set_keep_alive(Some(Duration::from_secs(30)));
             socket.set_timeout(Some(Duration::from_secs(60)));
             let config = self.config.borrow().clone();
-            if let (Some(config), Some(ticket)) = (config, self.management.admit()) {
-                self.connection(&mut socket, &config, ticket).await;
+            if let (Some(config), Some(ticket)) = (config, self.management.admit())
+                && self.connection(&mut socket, &config, ticket).await
+            {
                 socket.close();
                 let _ = with_timeout(FAREWELL, socket.flush()).await;
             }
@@ -158,17 +166,52 @@ impl Server {
         }
     }
 
-    async fn connection(&self, socket: &mut TcpSocket<'_>, config: &Config, ticket: Ticket<'_, World>) {
-        let Some(peer) = socket.remote_endpoint() else { return };
+    /// Serves a connection. Whether it ended by itself: who gave way is shown out at once, since the next one needs the
+    /// socket and a peer that has vanished would hold it up.
+    async fn connection(
+        &self,
+        socket: &mut TcpSocket<'_>,
+        config: &Config,
+        ticket: Ticket<'_, World>,
+    ) -> bool {
+        let Some(peer) = socket.remote_endpoint() else { return false };
         let before = worker::busy();
-        let Some(mut tls) = accept(config, socket, &ticket).await else { return };
+        let Some(mut tls) = accept(config, Prompt(socket), &ticket).await else { return !ticket.gave_way() };
         if self.tells {
             let took = worker::busy() - before;
             self.vmkernel.log(format_args!("handshake: {took} us on the second vCPU"));
         }
-        serve(&self.management, &mut tls, (IpAddr::from(peer.addr), peer.port).into(), ticket).await;
-        let _ = with_timeout(FAREWELL, tls.close()).await;
+        let peer = (IpAddr::from(peer.addr), peer.port).into();
+        let is_whole = serve(&self.management, &mut tls, peer, ticket).await;
+        if is_whole {
+            let _ = with_timeout(FAREWELL, tls.close()).await;
+        }
         SERVED.fetch_add(1, Ordering::Relaxed);
+        is_whole
+    }
+}
+
+/// A socket whose flush does not wait. What is in its buffer goes out by itself; embassy would wait for the peer's
+/// acknowledgement, which may come half a second later (RFC 9293, 3.8.6.3), with the next byte of a console behind it.
+struct Prompt<'a, 's>(&'a mut TcpSocket<'s>);
+
+impl ErrorType for Prompt<'_, '_> {
+    type Error = tcp::Error;
+}
+
+impl Read for Prompt<'_, '_> {
+    async fn read(&mut self, into: &mut [u8]) -> Result<usize, tcp::Error> {
+        self.0.read(into).await
+    }
+}
+
+impl Write for Prompt<'_, '_> {
+    async fn write(&mut self, from: &[u8]) -> Result<usize, tcp::Error> {
+        self.0.write(from).await
+    }
+
+    async fn flush(&mut self) -> Result<(), tcp::Error> {
+        Ok(())
     }
 }
 

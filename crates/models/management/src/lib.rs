@@ -263,11 +263,16 @@ impl<P> Ticket<'_, P> {
     pub async fn given_up(&self) {
         loop {
             let heard = self.management.gave_way.rings();
-            if !self.management.pool.borrow().has(self.id) {
+            if self.gave_way() {
                 return;
             }
             self.management.gave_way.after(heard).await;
         }
+    }
+
+    /// Whether the connection had to give way.
+    pub fn gave_way(&self) -> bool {
+        !self.management.pool.borrow().has(self.id)
     }
 
     fn know(&self, is_known: bool) {

@@ -20,23 +20,23 @@ use alloc::vec::Vec;
 use api::rest::AuditText;
 use core::net::SocketAddr;
 use core::time::Duration;
-use embassy_futures::select::{Either3, select, select3};
+use embassy_futures::select::{Either, Either3, select, select3};
 use embedded_io_async::{Read, Write};
 
 /// Most bytes of a body that an operation gets whole.
 const BODY_MAX: usize = 64 * 1024;
 
-/// Serves one connection until it is over; then the stream is to be closed. `stream`: what TLS carries. A read of it that
-/// is dropped must have taken nothing.
+/// Serves one connection until it is over; then the stream is to be closed. Whether it ended by itself: one that gave way
+/// is to be cut. `stream`: what TLS carries. A read of it that is dropped must have taken nothing.
 pub async fn serve<S: Read + Write, P: Port>(
     management: &Management<P>,
     stream: S,
     peer: SocketAddr,
     ticket: Ticket<'_, P>,
-) {
+) -> bool {
     let wire = Wire::new(stream, &management.port);
     let connection = Connection { management, peer, ticket: &ticket, wire, caller: None };
-    select(connection.run(), ticket.given_up()).await;
+    matches!(select(connection.run(), ticket.given_up()).await, Either::First(()))
 }
 
 /// How long a handshake may take.

@@ -69,7 +69,8 @@ pub fn serve(options: Options, started: impl FnOnce(u16), log: impl Fn(&str) + '
                 let Some(ticket) = management.admit() else { return };
                 let stream = FromTokio::new(stream);
                 let Some(config) = tls else {
-                    return management::serve(&management, stream, peer, ticket).await;
+                    management::serve(&management, stream, peer, ticket).await;
+                    return;
                 };
                 // Who speaks no TLS gets no answer.
                 let Some(stream) = management::accept(&config, stream, &ticket).await else { return };

@@ -120,8 +120,15 @@ impl Wire {
 
 /// A segment that asks for a connection, or gives one up.
 pub fn segment(from: u16, to: u16, flags: u8, sequence: u32) -> Vec<u8> {
-    let mut segment = [&from.to_be_bytes()[..], &to.to_be_bytes(), &sequence.to_be_bytes(), &[0; 4]].concat();
+    data(from, to, flags, [sequence, 0], &[])
+}
+
+/// A segment with bytes. `numbers`: of its first byte, and of the first that is expected.
+pub fn data(from: u16, to: u16, flags: u8, numbers: [u32; 2], bytes: &[u8]) -> Vec<u8> {
+    let [sequence, expected] = numbers.map(u32::to_be_bytes);
+    let mut segment = [&from.to_be_bytes()[..], &to.to_be_bytes(), &sequence, &expected].concat();
     segment.extend([0x50, flags, 0x10, 0, 0, 0, 0, 0]);
+    segment.extend(bytes);
     let sum = checksum(&[&pseudo(HOST, TCP, segment.len())[..], &segment].concat());
     segment[16..18].copy_from_slice(&sum.to_be_bytes());
     segment
