@@ -126,6 +126,11 @@ impl Client {
         Ok(StreamOwned::new(connection, stream))
     }
 
+    /// A connection that stays.
+    pub fn open(&self) -> Result<Link> {
+        self.connect().map(Link)
+    }
+
     /// Requests one after the other on one connection; each has to be answered by success. `lines`: of each head.
     pub fn session(&self, requests: &[(&str, &[u8])], lines: &str) -> Result<()> {
         let mut tls = self.connect()?;
@@ -136,7 +141,8 @@ impl Client {
             tls.write_all(head.as_bytes())?;
             tls.write_all(body)?;
             tls.flush()?;
-            take_answer(&mut tls)?;
+            let status = take_answer(&mut tls)?;
+            ensure!((200..300).contains(&status), "{status} to {head}");
         }
         // The host closes it.
         tls.read_to_end(&mut Vec::new()).context("the end of a connection")?;
@@ -144,19 +150,78 @@ impl Client {
     }
 }
 
-/// Reads one answer that says how long it is.
-fn take_answer(tls: &mut impl Read) -> Result<()> {
+/// A connection on which one request follows another, or that becomes a WebSocket.
+pub struct Link(StreamOwned<ClientConnection, TcpStream>);
+
+impl Link {
+    /// Our port, as the host sees it.
+    pub fn port(&self) -> Result<u16> {
+        Ok(self.0.sock.local_addr()?.port())
+    }
+
+    /// Sends a request, whose first line this is, with more lines and a body of JSON; the status of its answer.
+    pub fn ask(&mut self, first: &str, lines: &str, body: &str) -> Result<u16> {
+        let length = body.len();
+        let json = "Content-Type: application/json\r\n";
+        let head = format!("{first}\r\nHost: {NAME}\r\n{lines}{json}Content-Length: {length}\r\n\r\n{body}");
+        self.0.write_all(head.as_bytes())?;
+        self.0.flush()?;
+        take_answer(&mut self.0)
+    }
+
+    /// Makes it a WebSocket to a path.
+    pub fn websocket(&mut self, path: &str, lines: &str) -> Result<()> {
+        let head = format!(
+            "GET {path} HTTP/1.1\r\nHost: {NAME}\r\n{lines}Connection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        );
+        self.0.write_all(head.as_bytes())?;
+        self.0.flush()?;
+        let head = take_head(&mut self.0)?;
+        ensure!(head.starts_with("http/1.1 101 "), "{head}");
+        Ok(())
+    }
+
+    /// Sends one byte in a frame.
+    pub fn send(&mut self, byte: u8) -> Result<()> {
+        // Binary, whole; masked, by zeros (RFC 6455, 5.2).
+        self.0.write_all(&[0x82, 0x81, 0, 0, 0, 0, byte])?;
+        Ok(self.0.flush()?)
+    }
+
+    /// What is in the next frame.
+    pub fn next_frame(&mut self) -> Result<Vec<u8>> {
+        let mut head = [0; 2];
+        self.0.read_exact(&mut head)?;
+        let mut bytes = usize::from(head[1]);
+        if bytes == 126 {
+            self.0.read_exact(&mut head)?;
+            bytes = usize::from(u16::from_be_bytes(head));
+        }
+        let mut payload = vec![0; bytes];
+        self.0.read_exact(&mut payload)?;
+        Ok(payload)
+    }
+}
+
+fn take_head(tls: &mut impl Read) -> Result<String> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let mut byte = [0];
         tls.read_exact(&mut byte).context("the host's answer")?;
         head.push(byte[0]);
     }
-    let head = String::from_utf8_lossy(&head).to_lowercase();
-    ensure!(head.starts_with("http/1.1 2"), "{head}");
+    Ok(String::from_utf8_lossy(&head).to_lowercase())
+}
+
+/// Reads one answer that says how long it is; its status.
+fn take_answer(tls: &mut impl Read) -> Result<u16> {
+    let head = take_head(tls)?;
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
     let length = head.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok());
     let mut body = vec![0; length.context("an answer without a length")?];
-    Ok(tls.read_exact(&mut body)?)
+    tls.read_exact(&mut body)?;
+    status.with_context(|| format!("no answer: {head}"))
 }
 
 /// The same by plain HTTP; the answer as it came.

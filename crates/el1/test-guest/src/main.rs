@@ -43,6 +43,7 @@ const BEHAVIOURS: &[Behaviour] = &[
     ("hello", hello::run),
     ("worker", worker::run),
     ("steady", steady::run),
+    ("echo", steady::echo),
     ("smp", smp::run),
     ("stay", smp::stay),
     ("burn", smp::burn),

@@ -1,4 +1,5 @@
-//! A guest whose output must have no gap: a numbered line every ten milliseconds, until `q` is typed into its UART.
+//! A guest whose output must have no gap: a numbered line every ten milliseconds, until `q` is typed into its UART. And one
+//! that echoes.
 //!
 //! vCPU 0 computes and prints; each line carries a sum over all numbers before it, so that a byte that is missing, or a
 //! round that went wrong, shows.
@@ -35,8 +36,27 @@ fn print() -> Outcome {
     Ok(())
 }
 
+/// Answers each byte that is typed with the same byte, until `q`.
+pub fn echo(_: &'static Boot, report: &mut Report) {
+    report.test("echo", || {
+        println!("ECHO");
+        loop {
+            sleep_at_most(PERIOD, is_typed);
+            match typed() {
+                Some(b'q') => return Ok(()),
+                Some(byte) => console::write_byte(byte),
+                None => {}
+            }
+        }
+    });
+}
+
+fn is_typed() -> bool {
+    console::registers().is_some_and(|uart| uart.read32(console::FLAGS) & RECEIVE_EMPTY == 0)
+}
+
 /// A byte that was typed.
 fn typed() -> Option<u8> {
     let uart = console::registers()?;
-    (uart.read32(console::FLAGS) & RECEIVE_EMPTY == 0).then(|| uart.read32(0) as u8)
+    is_typed().then(|| uart.read32(0) as u8)
 }
