@@ -19,6 +19,7 @@ pub mod memory;
 pub mod phy;
 pub mod pm;
 pub mod rng200;
+pub mod room;
 pub mod script;
 pub mod sd_card;
 pub mod sdhci;
