@@ -59,6 +59,9 @@ const PLACES: usize = 32;
 const RESERVED: usize = 4;
 /// A run ends after this part of a second, and one step.
 const RUN: u64 = 100_000;
+/// A step does what is to be done for these in turn, until the run's time is over: the store's lower side, its requests'
+/// pieces, their ends, and the host's own.
+const PARTS: u32 = 4;
 /// A finger stays on a power button for this part of a second.
 const PRESS: u64 = 5;
 /// A disk that had no place for a request is asked again after this part of a second.
@@ -102,6 +105,8 @@ pub struct Home {
     front: Front<Asker>,
     errands: Errands,
     starts: Starts,
+    /// The part of a step that came last.
+    part: u32,
     /// In this step a VM was prepared or started.
     made_vm: bool,
     /// Something about the host's disks.
@@ -123,6 +128,7 @@ impl Home {
             front: Front::new(PLACES),
             errands: Errands::default(),
             starts: Starts::default(),
+            part: PARTS - 1,
             made_vm: false,
             chore: None,
             maker: None,
@@ -152,7 +158,7 @@ pub fn work(pe: &mut Pe) {
     let mut news = Vec::new();
     loop {
         let begun = el2::regs::counter();
-        let more = home.step(host, &mut news);
+        let more = home.step(host, end, &mut news);
         let now = el2::regs::counter();
         // Making a VM's machine is no step of the datastore's.
         if !core::mem::take(&mut home.made_vm) {
@@ -192,14 +198,14 @@ enum News {
 }
 
 impl Home {
-    /// One step; whether there is more to do at once.
-    fn step(&mut self, host: &'static Host, news: &mut Vec<News>) -> bool {
+    /// One step, which begins nothing after `end`; whether there is more to do at once.
+    fn step(&mut self, host: &'static Host, end: u64, news: &mut Vec<News>) -> bool {
         match core::mem::replace(&mut self.stage, Stage::Absent) {
             Stage::Searching => self.search(host, news),
             Stage::Preparing(pages, place) => self.prepare(host, pages, place, news),
             Stage::Mounting(mounting, place) => self.go_on_mounting(host, mounting, place, news),
             Stage::Mounted(mut store) => {
-                let more = self.serve(host, &mut store, news);
+                let more = self.serve(host, &mut store, end, news);
                 self.stage = Stage::Mounted(store);
                 self.take_chore(host);
                 more | self.go_on_with_chore(host)
@@ -212,37 +218,67 @@ impl Home {
         }
     }
 
-    fn serve(&mut self, host: &'static Host, store: &mut Store<Port>, news: &mut Vec<News>) -> bool {
+    fn serve(
+        &mut self,
+        host: &'static Host,
+        store: &mut Store<Port>,
+        end: u64,
+        news: &mut Vec<News>,
+    ) -> bool {
         self.take_inboxes(host);
         // A file's piece then finds RAM that is zeroed already, some of it in each step.
         if !self.starts.is_idle() && el2::memory::prepare_step() {
             return true;
         }
-        let mut more = self.front.step(store);
-        more |= store.poll() == Progress::More;
+        let mut more = false;
+        for done in 1..=PARTS {
+            self.part = self.part.wrapping_add(1) % PARTS;
+            more |= match self.part {
+                0 => self.front.step(store),
+                1 => store.poll() == Progress::More,
+                2 => self.take_completion(store, news),
+                _ => self.see_to_errands(host, store, news),
+            };
+            // The others' turn comes in the next step.
+            if done < PARTS && el2::regs::counter() >= end {
+                return true;
+            }
+        }
+        self.part = PARTS - 1;
+        tell_events(host, store);
+        if !more && store.port().must_ask_again() {
+            self.due = self.due.min(el2::regs::counter().saturating_add(el2::regs::counter_hz() / AGAIN));
+        }
+        more
+    }
+
+    /// What the store has finished goes to who asked; whether there was anything.
+    fn take_completion(&mut self, store: &mut Store<Port>, news: &mut Vec<News>) -> bool {
+        let mut any = false;
         if let Some(completion) = store.completion() {
             if let Some(foreign) = self.front.take(store, completion) {
                 self.errands.complete(&foreign);
                 store.recycle(foreign.pages);
             }
-            more = true;
+            any = true;
         }
         while let Some((asker, result)) = self.front.complete() {
             match asker {
                 Asker::Guest(ticket) => news.extend(ticket.complete(result).map(News::Guest)),
                 Asker::Load(load) => self.starts.complete(load, result),
             }
-            more = true;
+            any = true;
         }
-        more |= self.errands.step(host, Some(store), &self.serial);
+        any
+    }
+
+    /// Requests of hostd, and starts; whether there is more to do at once.
+    fn see_to_errands(&mut self, host: &'static Host, store: &mut Store<Port>, news: &mut Vec<News>) -> bool {
+        let mut more = self.errands.step(host, Some(store), &self.serial);
         self.due = self.due.min(self.errands.due());
         news.extend(self.errands.take_seeded().then_some(News::Seeded));
         if self.errands.are_records_known() {
             more |= self.start_vms(host, store, news);
-        }
-        tell_events(host, store);
-        if !more && store.port().must_ask_again() {
-            self.due = self.due.min(el2::regs::counter().saturating_add(el2::regs::counter_hz() / AGAIN));
         }
         more
     }

@@ -122,7 +122,7 @@ impl<P: BlockPort> Store<P> {
                 self.wake(|wait| matches!(wait, Wait::Space | Wait::Log));
                 return false;
             }
-            self.log.seal(false);
+            self.log.seal(false, &|page| self.port.checksum(page));
             let fresh = Generation { log_start: self.log.next_seq, ..Generation::default() };
             self.frozen = Some(core::mem::replace(&mut self.active, fresh));
             self.frozen_tag = self.log.tag;
@@ -400,7 +400,7 @@ impl<P: BlockPort> Store<P> {
         }
         // The older root's log ends here for good: from the root on, blocks that it names may be reused, so a mount that
         // falls back must not judge them by their data.
-        self.log.mark();
+        self.log.mark(&|page| self.port.checksum(page));
         let mut page: Box<PageBytes> = Box::new([0; crate::wire::BLOCK_BYTES]);
         attempt.root.encode(&self.superblock.uuid, &mut page);
         let at = ROOT_BLOCKS.get(index(attempt.root.generation % 2)).copied().unwrap_or(1);

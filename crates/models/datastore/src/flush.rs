@@ -41,7 +41,7 @@ impl<P: BlockPort> Store<P> {
     pub(crate) fn step_log(&mut self) -> bool {
         let mut moved = false;
         if self.flusher.wanted && !self.flusher.in_flight {
-            self.log.seal(false);
+            self.log.seal(false, &|page| self.port.checksum(page));
         }
         while let Some(sealed) = self.log.take() {
             let Some(mut page) = self.pool.pop() else {

@@ -55,8 +55,13 @@ const ROOT_TABLES_AT: usize = 256;
 
 /// Sets the checksum of a block that carries its own.
 pub fn seal(page: &mut PageBytes) {
+    seal_by(page, &|page| crc32c(page));
+}
+
+/// The same, the checksum worked out by `checksum`.
+pub fn seal_by(page: &mut PageBytes, checksum: &dyn Fn(&PageBytes) -> u32) {
     put_u32(page, 4, 0);
-    let crc = crc32c(page);
+    let crc = checksum(page);
     put_u32(page, 4, crc);
 }
 

@@ -5,7 +5,7 @@
 //! was durable when it was written. What is not known to be durable is believed only if the data that it names is
 //! there: so data and log go to the device together, with one device flush behind them.
 
-use crate::format::{MAGIC_LOG, seal};
+use crate::format::{MAGIC_LOG, seal_by};
 use crate::overlay::Base;
 use crate::tree::{CHUNK_BLOCKS, Mapping, RECORD_BYTES};
 use crate::wire::{
@@ -209,6 +209,9 @@ pub struct Sealed {
     pub page: Box<PageBytes>,
 }
 
+/// How the port works a checksum out.
+pub type Checksum<'a> = &'a dyn Fn(&PageBytes) -> u32;
+
 /// Gathers records into blocks.
 pub struct LogWriter {
     uuid: [u8; 16],
@@ -254,14 +257,14 @@ impl LogWriter {
     }
 
     /// Appends encoded records that belong together. The caller has asked [`Self::has_room`].
-    pub fn append(&mut self, records: &[Vec<u8>]) {
+    pub fn append(&mut self, records: &[Vec<u8>], checksum: Checksum<'_>) {
         let total: usize = records.iter().map(Vec::len).sum();
         if total > ROOM.saturating_sub(self.fill) {
-            self.seal(false);
+            self.seal(false, checksum);
         }
         for record in records {
             if record.len() > ROOM.saturating_sub(self.fill) {
-                self.seal(true);
+                self.seal(true, checksum);
             }
             put(self.buffer.as_mut_slice(), LOG_HEADER.saturating_add(self.fill), record);
             self.fill = self.fill.saturating_add(record.len());
@@ -269,18 +272,18 @@ impl LogWriter {
     }
 
     /// Closes the block being filled, if it has records.
-    pub fn seal(&mut self, continues: bool) {
+    pub fn seal(&mut self, continues: bool, checksum: Checksum<'_>) {
         if self.fill > 0 {
-            self.close(continues);
+            self.close(continues, checksum);
         }
     }
 
     /// Closes the block being filled, even an empty one: it tells a later mount what was durable by now.
-    pub fn mark(&mut self) {
-        self.close(false);
+    pub fn mark(&mut self, checksum: Checksum<'_>) {
+        self.close(false, checksum);
     }
 
-    fn close(&mut self, continues: bool) {
+    fn close(&mut self, continues: bool, checksum: Checksum<'_>) {
         let page = self.buffer.as_mut_slice();
         put_u32(page, 0, MAGIC_LOG);
         put_u64(page, 8, self.next_seq);
@@ -290,7 +293,7 @@ impl LogWriter {
         put_u16(page, 34, if continues { CONTINUES } else { 0 });
         put(page, 40, &self.uuid);
         put_u64(page, 56, self.run);
-        seal(&mut self.buffer);
+        seal_by(&mut self.buffer, checksum);
         self.tag = chain(self.tag, get_u32(self.buffer.as_slice(), 4));
         let empty = self.spare.pop().unwrap_or_else(|| Box::new([0; BLOCK_BYTES]));
         let page = core::mem::replace(&mut self.buffer, empty);

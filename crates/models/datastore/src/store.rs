@@ -94,6 +94,8 @@ pub(crate) const KIND_SCRUB: u64 = 7;
 /// Data pages that requests leave to log and checkpoint.
 pub(crate) const SPARE_PAGES: usize = 16;
 const WRITE_ERRORS: u32 = 16;
+/// A poll begins nothing more that moves pages after so many: a large request's pages are moved in a poll of their own.
+const PAGES_A_POLL: usize = 8;
 
 pub(crate) fn token(kind: u64, rest: u64) -> u64 {
     (kind << 56) | (rest & 0x00ff_ffff_ffff_ffff)
@@ -207,21 +209,32 @@ impl<P: BlockPort> Store<P> {
     /// Does one short piece of work.
     pub fn poll(&mut self) -> Progress {
         let mut moved = false;
-        while let Some(io) = self.backlog.pop_front() {
-            match self.port.submit(io) {
-                Ok(()) => moved = true,
-                Err(io) => {
-                    self.backlog.push_front(io);
-                    break;
-                }
+        // Handing pages to the device, and checking those that came back, takes its time for each of them. Every one of these
+        // comes to an end by itself, so that the next always gets its turn.
+        let mut pages: usize = 0;
+        while pages < PAGES_A_POLL
+            && let Some(io) = self.backlog.pop_front()
+        {
+            let count = io.pages.len();
+            if let Err(io) = self.port.submit(io) {
+                self.backlog.push_front(io);
+                break;
             }
+            pages = pages.saturating_add(count);
+            moved = true;
         }
         for _ in 0..4 {
+            if pages >= PAGES_A_POLL {
+                break;
+            }
             let Some(done) = self.port.complete() else { break };
+            pages = pages.saturating_add(done.pages.len());
             self.finish_io(done);
             moved = true;
         }
-        if let Some(slot) = self.ready.pop_front() {
+        if pages < PAGES_A_POLL
+            && let Some(slot) = self.ready.pop_front()
+        {
             self.step_slot(slot);
             moved = true;
         }
@@ -519,7 +532,7 @@ impl<P: BlockPort> Store<P> {
         if !self.log.has_room(bytes) || self.log_is_full() {
             return Err(Error::Busy);
         }
-        self.log.append(&encoded);
+        self.log.append(&encoded, &|page| self.port.checksum(page));
         records.iter().for_each(|record| self.apply(record));
         Ok(())
     }
