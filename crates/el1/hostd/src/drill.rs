@@ -29,8 +29,8 @@ use embassy_time::{Duration, Timer};
 
 /// A generation that is to end lives so long before.
 const LIFE: Duration = Duration::from_millis(50);
-/// When the idle time begins and how long it is.
-const SETTLED: Duration = Duration::from_secs(2);
+/// When the idle time begins and how long it is: a host without an address makes its keys and certificate after 5 s.
+const SETTLED: Duration = Duration::from_secs(8);
 const IDLE: Duration = Duration::from_secs(10);
 /// Until a VM that is not there yet is looked for again.
 const LOOK: Duration = Duration::from_millis(10);

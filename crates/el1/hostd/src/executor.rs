@@ -33,16 +33,16 @@ impl Wake for Nudge {
     }
 }
 
-/// Runs all of these for ever; `alive` is called each time that there was something to do.
+/// Runs all of these for ever; `alive` is called each time that there is something to do.
 pub fn run(tasks: Vec<Task>, alive: impl Fn()) -> ! {
     let mut tasks: FuturesUnordered<Task> = tasks.into_iter().collect();
     let waker = Waker::from(Arc::new(Nudge));
     let mut context = Context::from_waker(&waker);
     loop {
-        alive();
         interrupts::pass_on();
         time::wake_due();
         if READY.swap(false, Ordering::Acquire) {
+            alive();
             // A task that has ended is dropped; none that is ready stays behind without setting `READY`.
             while tasks.poll_next_unpin(&mut context).is_ready() && !tasks.is_empty() {}
         } else {

@@ -17,7 +17,6 @@ use embassy_net::tcp::TcpSocket;
 use embassy_net::{Config, Stack, StackResources};
 use embassy_time::{Duration, with_timeout};
 use embedded_io_async::Write;
-use futures_util::future::join;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use management::redirect;
 
@@ -48,7 +47,9 @@ pub async fn run(boot: &'static Boot, vmkernel: &'static Vmkernel, world: World,
     tasks.push(Box::pin(async move { clock::run(stack, server, &world, vmkernel).await }));
     (0..server::SOCKETS).for_each(|_| tasks.push(Box::pin(server.connections(stack))));
     (0..PLAIN_CONNECTIONS).for_each(|_| tasks.push(Box::pin(redirections(stack))));
-    join(runner.run(), tasks.collect::<()>()).await;
+    // Of its own: the sockets are looked through when something of theirs woke it, not whenever any task is.
+    tasks.push(Box::pin(async move { runner.run().await }));
+    tasks.collect::<()>().await;
 }
 
 /// Tells who comes by plain HTTP where it is by HTTPS, one after the other.

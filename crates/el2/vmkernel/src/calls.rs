@@ -123,11 +123,16 @@ fn carry_out(vm: &Vm, world: &World, call: Call, vcpu: &Loaded) -> Values {
         }
         Call::GetVmStatistics => statistics(world, &buffer, VmHandle::from_raw(first)),
         Call::GetHostUse => {
+            let uplink = host.devices.get().and_then(|devices| devices.uplink.as_ref());
+            let uplink = uplink.map(|uplink| host.switch.counters(uplink.port)).unwrap_or_default();
             let record = HostUse {
                 at: host.nanoseconds(),
                 idle_time: host.idle_nanoseconds(),
                 pes: host.pes_up().into(),
-                reserved: [0; 5],
+                uplink_in: uplink.bytes_in,
+                uplink_out: uplink.bytes_out,
+                unix_seconds: host.unix_seconds(),
+                reserved: [0; 2],
             };
             buffer.write(&record.to_bytes())
         }

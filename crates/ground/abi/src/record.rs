@@ -79,8 +79,14 @@ wire! {
         8 idle_time: u64,
         /// PEs that run.
         16 pes: u64,
+        /// Bytes that came in by the uplink; 0 where there is none.
+        24 uplink_in: u64,
+        /// Bytes that went out by the uplink.
+        32 uplink_out: u64,
+        /// Seconds since 1970, as [`crate::Call::Time`] tells them.
+        40 unix_seconds: u64,
         /// Zero.
-        24 reserved: [u64; 5],
+        48 reserved: [u64; 2],
     }
 }
 

@@ -4,7 +4,7 @@
 //! [`SAMPLES_MAX`] seconds, so that hostd's memory is bounded: 16 VMs have an hour each, 64 a quarter of one.
 
 use crate::port::Port;
-use crate::{Management, ask, unix_seconds};
+use crate::{Management, ask};
 use abi::record::{self, HostUse, PortRecord, VmRecord, VmStatistics};
 use abi::{Call, RequestKind};
 use alloc::collections::{BTreeMap, VecDeque};
@@ -169,7 +169,9 @@ fn share(vms: usize) -> usize {
 impl<P: Port> Management<P> {
     /// Looks at what is used.
     pub(crate) async fn measure(&self, vms: &[VmRecord]) {
-        let ports = ports(&self.port).await;
+        // Only those of running VMs count, and a list is a round of the call queue.
+        let is_any_on = vms.iter().any(|vm| vm.power != record::OFF);
+        let ports = if is_any_on { ports(&self.port).await } else { Vec::new() };
         self.usage.vms.borrow_mut().retain(|handle, _| vms.iter().any(|vm| vm.handle == *handle));
         let mut disks = (0_u64, 0_u64);
         for vm in vms {
@@ -180,13 +182,13 @@ impl<P: Port> Management<P> {
             self.usage.measure_vm(vm, statistics.as_ref(), &ports);
         }
         let Some(of) = host_use(&self.port) else { return };
-        let (received, sent) = traffic(&ports, |port| port.kind == record::UPLINK);
+        let (received, sent) = (of.uplink_in, of.uplink_out);
         let busy = of.at.saturating_mul(of.pes).saturating_sub(of.idle_time);
         let memory: u64 = vms.iter().map(|vm| vm.touched_bytes).sum();
         let counters =
             Counters { at: of.at, epoch: 0, busy, read: disks.0, written: disks.1, received, sent };
         self.usage.host.borrow_mut().add(counters, of.pes, memory, SECONDS_MAX);
-        self.usage.looked.set((of.at, unix_seconds(&self.port)));
+        self.usage.looked.set((of.at, of.unix_seconds));
     }
 }
 

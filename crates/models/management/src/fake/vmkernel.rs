@@ -180,10 +180,12 @@ impl Vmkernel for RamVmkernel {
             Call::GetHostUse => {
                 let now = self.environment.uptime();
                 let at = nanoseconds(now);
-                let (ran, _) = self.state.borrow().vms.all_done(now);
+                let (ran, [_, _, uplink_in, uplink_out]) = self.state.borrow().vms.all_done(now);
                 // The host itself takes a 50th of one PE.
                 let idle_time = (at * u64::from(PES)).saturating_sub(ran + at / 50);
-                let record = HostUse { at, idle_time, pes: PES.into(), reserved: [0; 5] };
+                let unix_seconds = self.environment.unix_seconds();
+                let (pes, reserved) = (PES.into(), [0; 2]);
+                let record = HostUse { at, idle_time, pes, uplink_in, uplink_out, unix_seconds, reserved };
                 fill(buffer, &record.to_bytes());
                 Ok([0; 3])
             }
