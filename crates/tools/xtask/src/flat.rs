@@ -9,11 +9,13 @@ use std::path::Path;
 /// More than any image of ours needs; a stray segment far away would make a huge file.
 const LIMIT: u64 = 64 << 20;
 
-/// Writes the flat form of `from` to `to` and returns its size.
+/// Writes the flat form of `from` to `to` and returns its size. A file that is the same stays: what is built of it does, too.
 pub fn flatten(from: &Path, to: &Path) -> Result<u64> {
     let bytes = fs::read(from).with_context(|| format!("can't read {}", from.display()))?;
     let flat = flat_bytes(&bytes).with_context(|| format!("can't make {} flat", from.display()))?;
-    fs::write(to, &flat).with_context(|| format!("can't write {}", to.display()))?;
+    if fs::read(to).ok().as_ref() != Some(&flat) {
+        fs::write(to, &flat).with_context(|| format!("can't write {}", to.display()))?;
+    }
     Ok(flat.len() as u64)
 }
 

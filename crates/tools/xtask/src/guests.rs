@@ -62,10 +62,22 @@ impl<'a> Guests<'a> {
         })
     }
 
+    /// The small guest on a disk that firmware boots, and that firmware: `small.qcow2`, `edk2.fd`.
+    pub fn small_disk(&self) -> Result<()> {
+        self.small()?;
+        self.edk2()?;
+        let [kernel, initrd] = ["cloud-kernel", "small-initrd"].map(|name| self.at.guest(name));
+        self.file("small.qcow2", |to| firmware::make_small_disk(&self.packages, &kernel, &initrd, to))
+    }
+
+    fn edk2(&self) -> Result<()> {
+        self.file("edk2.fd", |to| firmware::copy_edk2(&self.packages, to))
+    }
+
     /// Guests that bring their own firmware: `edk2.fd`, `u-boot.bin`, `installer.iso`, `installed.img`.
     pub fn firmware(&self) -> Result<()> {
         self.debian()?;
-        self.file("edk2.fd", |to| firmware::copy_edk2(&self.packages, to))?;
+        self.edk2()?;
         self.file("u-boot.bin", |to| firmware::copy_u_boot(&self.packages, to))?;
         self.file("installer.iso", |to| firmware::make_installer(&self.packages, to))?;
         let kernel = kernel::Kernel::of(&self.packages, "linux-image-arm64")?;

@@ -1,4 +1,4 @@
-//! Guests that bring their own firmware: Debian's EDK2 and U-Boot, an installer ISO, an installed disk.
+//! Guests that bring their own firmware: Debian's EDK2 and U-Boot, an installer ISO, an installed disk, a small one.
 
 use super::debian;
 use super::kernel::Kernel;
@@ -56,22 +56,28 @@ pub fn make_installer(packages: &Arm64, to: &Path) -> Result<()> {
 /// A disk as an installation leaves it: an EFI partition with GRUB, kernel and initramfs, and Debian on the second.
 pub fn make_installed_disk(packages: &Arm64, kernel: &Kernel, root: &Path, to: &Path) -> Result<()> {
     let folder = fresh_folder(to)?;
-    copy_kernel(packages, kernel, &folder)?;
-    let grub = folder.join("BOOTAA64.EFI");
-    let config = folder.join("grub.cfg");
-    fs::write(&config, include_str!("files/installed-grub.cfg"))?;
-    let mut make = command("grub-mkstandalone", ["-O", "arm64-efi", "-d"]);
-    make.arg(grub_modules(packages)?)
-        .arg("-o")
-        .arg(&grub)
-        .arg(format!("boot/grub/grub.cfg={}", config.display()));
-    quiet(&mut make)?;
-    let efi = folder.join("efi.img");
-    make_efi_partition(&folder, &efi)?;
+    kernel.copy_image(&folder.join("vmlinuz"))?;
+    debian::initramfs(packages, kernel, &folder.join("initrd"))?;
+    let efi = make_efi_partition(packages, &folder, include_str!("files/installed-grub.cfg"))?;
     let root_sectors = fs::metadata(root)?.len().div_ceil(SECTOR);
-    partition(to, root_sectors)?;
+    let table = format!("start={ROOT_START}, size={root_sectors}, type=linux\n");
+    partition(to, ROOT_START + root_sectors, &table)?;
     copy_sparse(&efi, to, EFI_START * SECTOR)?;
     copy_sparse(root, to, ROOT_START * SECTOR)?;
+    fs::remove_dir_all(&folder)?;
+    Ok(())
+}
+
+/// A disk with an EFI partition and nothing else: GRUB and the small guest, as a qcow2 file.
+pub fn make_small_disk(packages: &Arm64, kernel: &Path, initrd: &Path, to: &Path) -> Result<()> {
+    let folder = fresh_folder(to)?;
+    copy(kernel, &folder.join("vmlinuz"))?;
+    copy(initrd, &folder.join("initrd"))?;
+    let efi = make_efi_partition(packages, &folder, include_str!("files/small-grub.cfg"))?;
+    let disk = folder.join("disk");
+    partition(&disk, ROOT_START, "")?;
+    copy_sparse(&efi, &disk, EFI_START * SECTOR)?;
+    quiet(command("qemu-img", ["convert", "-f", "raw", "-O", "qcow2"]).arg(&disk).arg(to))?;
     fs::remove_dir_all(&folder)?;
     Ok(())
 }
@@ -85,31 +91,31 @@ fn fresh_folder(beside: &Path) -> Result<PathBuf> {
     Ok(folder)
 }
 
-fn copy_kernel(packages: &Arm64, kernel: &Kernel, folder: &Path) -> Result<()> {
-    kernel.copy_image(&folder.join("vmlinuz"))?;
-    debian::initramfs(packages, kernel, &folder.join("initrd"))
-}
-
-fn make_efi_partition(files: &Path, to: &Path) -> Result<()> {
-    File::create(to)?.set_len(EFI_SECTORS * SECTOR)?;
+/// A partition that firmware boots: GRUB with this configuration, and the folder's `vmlinuz` and `initrd`.
+fn make_efi_partition(packages: &Arm64, folder: &Path, config: &str) -> Result<PathBuf> {
+    let file = folder.join("grub.cfg");
+    fs::write(&file, config)?;
+    let mut grub = command("grub-mkstandalone", ["-O", "arm64-efi", "-d"]);
+    grub.arg(grub_modules(packages)?).arg("-o").arg(folder.join("BOOTAA64.EFI"));
+    quiet(grub.arg(format!("boot/grub/grub.cfg={}", file.display())))?;
+    let to = folder.join("efi.img");
+    File::create(&to)?.set_len(EFI_SECTORS * SECTOR)?;
     let mtool = |arguments: &[&str]| {
         let (tool, rest) = arguments.split_first().context("no tool")?;
-        quiet(command(tool, ["-i"]).arg(to).args(rest).current_dir(files).env("MTOOLS_SKIP_CHECK", "1"))
+        quiet(command(tool, ["-i"]).arg(&to).args(rest).current_dir(folder).env("MTOOLS_SKIP_CHECK", "1"))
     };
     mtool(&["mformat", "-F", "::"])?;
     mtool(&["mmd", "::EFI", "::EFI/BOOT"])?;
     mtool(&["mcopy", "BOOTAA64.EFI", "::EFI/BOOT/BOOTAA64.EFI"])?;
     mtool(&["mcopy", "vmlinuz", "initrd", "::"])?;
-    Ok(())
+    Ok(to)
 }
 
-/// A disk with a GPT: the EFI partition and the root file system.
-fn partition(disk: &Path, root_sectors: u64) -> Result<()> {
+/// A disk with a GPT: the EFI partition, and `more` as sfdisk reads it, up to the sector `end`.
+fn partition(disk: &Path, end: u64, more: &str) -> Result<()> {
     // The backup table takes 33 sectors at the end.
-    File::create(disk)?.set_len((ROOT_START + root_sectors + 2048) * SECTOR)?;
-    let table = format!(
-        "label: gpt\nstart={EFI_START}, size={EFI_SECTORS}, type=uefi\nstart={ROOT_START}, size={root_sectors}, type=linux\n"
-    );
+    File::create(disk)?.set_len((end + 2048) * SECTOR)?;
+    let table = format!("label: gpt\nstart={EFI_START}, size={EFI_SECTORS}, type=uefi\n{more}");
     let text = disk.with_extension("table");
     fs::write(&text, table)?;
     let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());

@@ -35,7 +35,7 @@ pub const ALL: &[Stage] = &[
     Stage { name: "api", what: "schemathesis against hostd on this machine", run: api },
     Stage {
         name: "ui",
-        what: "the web UI: Vitest, and Playwright in Chromium against hostd on this machine",
+        what: "the web UI: Vitest, and Playwright in Chromium against hostd on this machine and in QEMU",
         run: ui,
     },
     Stage { name: "fuzz", what: "each fuzz target for a fixed count", run: fuzz },

@@ -1,13 +1,21 @@
-//! The stage `ui`: Vitest, then Playwright in Debian's Chromium against hostd on this machine.
+//! The stage `ui`: Vitest, then Playwright in Debian's Chromium against hostd on this machine, and the main journey against a
+//! host in QEMU.
+
+mod host;
 
 use super::Run;
 use crate::browser::Browser;
 use crate::run::quiet;
 use crate::web;
 use anyhow::{Context, Result};
+use host::Host;
 use serde_json::Value;
 use std::fs;
+use std::process::Command;
 use std::time::Duration;
+
+/// What runs on the host in QEMU, by its name in `web/e2e`.
+const JOURNEY: &str = "host";
 
 /// Runs it.
 pub fn ui(run: &mut Run<'_>) -> Result<()> {
@@ -15,10 +23,23 @@ pub fn ui(run: &mut Run<'_>) -> Result<()> {
     web::modules(at)?;
     run.work("vitest", || quiet(web::npm(at).args(["test", "--silent"])).map(|_| ()));
     let browser = Browser::ready(at)?;
-    let results = at.out().join("ui/results.json");
+    count_tests(run, browser.playwright())?;
+    let text = fs::read_to_string(web::folder(at).join(format!("e2e/{JOURNEY}.task.ts")))?;
+    if run.options.filter.as_ref().is_some_and(|filter| !text.contains(filter)) {
+        return Ok(());
+    }
+    let host = Host::start(at)?;
+    let mut playwright = browser.task(JOURNEY);
+    host.tell(&mut playwright);
+    count_tests(run, playwright)
+}
+
+/// Runs Playwright, and counts its tests.
+fn count_tests(run: &mut Run<'_>, mut playwright: Command) -> Result<()> {
+    let results = run.at.out().join("ui/results.json");
     // Of an earlier run.
     let _ = fs::remove_file(&results);
-    let mut playwright = browser.playwright();
+    playwright.arg("--pass-with-no-tests");
     if let Some(filter) = &run.options.filter {
         playwright.args(["--grep", &literal(filter)]);
     }
