@@ -72,7 +72,7 @@ use admission::{ConnectionId, Pool};
 use alloc::format;
 use alloc::vec::Vec;
 use audit::Refusals;
-use auth::Authority;
+use auth::{Authority, FIRST_USER};
 use bell::{Bell, Turn};
 use core::cell::RefCell;
 use core::time::Duration;
@@ -226,9 +226,17 @@ impl<P: Port> Management<P> {
     /// Someone who is at the machine says that the password is lost: the first user gets a new one, for one login, shown
     /// on the console.
     async fn reset_first_user(&self, how: &str) -> Result<(), problem::Problem> {
+        let first = || {
+            self.authority
+                .directory
+                .read(|all| all.user(FIRST_USER).and_then(|user| audit::value(&user.shown())))
+        };
+        let before = first();
         self.authority.reset_first_user(&self.port).await?;
         let who = format!("someone at the host ({how})");
-        let text = api::rest::AuditText { who, ..audit::text(None, "console".into(), "password.lost") };
+        let (target, after) = (FIRST_USER.into(), first());
+        let text = audit::text(None, "console".into(), "password.lost");
+        let text = api::rest::AuditText { who, target, before, after, ..text };
         audit::append(&self.port, &text).await;
         Ok(())
     }

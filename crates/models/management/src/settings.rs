@@ -104,7 +104,8 @@ impl Settings {
         trial.unwrap_or_else(|| self.confirmed())
     }
 
-    fn confirmed(&self) -> HostSettings {
+    /// Those that are kept: in force but for a trial.
+    pub(crate) fn confirmed(&self) -> HostSettings {
         self.kept.read(Clone::clone).unwrap_or_else(|| self.defaults.borrow().clone())
     }
 

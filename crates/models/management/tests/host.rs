@@ -264,6 +264,9 @@ fn snapshots_are_a_tree() {
         assert_eq!((&list["items"][1]["parent"], &list["items"][1]["is_current"]), (&json!(1), &json!(true)));
         assert_eq!(admin.ask("POST", &format!("{path}/1/revert"), "").await.status, 204);
         assert_eq!(admin.get(path).await.json()["items"][0]["is_current"], true);
+        let chain = house.audit(&mut admin).await;
+        let entry = chain.last().unwrap();
+        assert_eq!((&entry["before"]["name"], &entry["after"]["name"]), (&json!("second"), &json!("first")));
         assert_eq!(admin.ask("DELETE", &format!("{path}/2"), "").await.status, 204);
         assert_eq!(admin.ask("DELETE", &format!("{path}/2"), "").await.status, 404);
         assert_eq!(admin.ask("DELETE", &format!("{path}/x"), "").await.status, 404);

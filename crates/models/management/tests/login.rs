@@ -311,6 +311,8 @@ fn the_chain_tells_who_what_before_and_after_and_holds() {
             whats,
             ["login", "password.change", "user.create", "login", "password.change", "user.change"]
         );
+        let must = |entry: &Value, when: &str| entry[when]["must_change_password"].clone();
+        assert_eq!((must(&chain[1], "before"), must(&chain[1], "after")), (json!(true), json!(false)));
         let change = chain.last().unwrap();
         assert_eq!((change["who"].as_str(), change["from"].as_str()), (Some("admin"), Some("192.0.2.7")));
         assert_eq!(

@@ -73,6 +73,13 @@ fn what_is_confirmed_stays_and_outlives_hostd() {
         assert_eq!(change(&mut admin, fixed).await.status, 200);
         let answer = admin.ask("POST", &format!("{PATH}/confirm"), "").await;
         assert_eq!((answer.status, &answer.json()["trial"]), (200, &Value::Null), "{answer:?}");
+        let chain = house.audit(&mut admin).await;
+        let entry = chain.last().unwrap();
+        let method = |when: &str| entry[when]["ipv4"]["method"].clone();
+        assert_eq!(
+            (&entry["what"], method("before"), method("after")),
+            (&json!("settings.confirm"), json!("dhcp"), json!("static"))
+        );
         house.sleep(TRIAL * 2).await;
     });
     let house = house.restart();
@@ -197,6 +204,11 @@ fn who_is_at_the_machine_gets_a_new_password_once() {
             let audit = house.audit(&mut client).await;
             let entry = audit.iter().find(|entry| entry["what"] == "password.lost").unwrap();
             assert!(entry["who"].as_str().unwrap().contains(words), "{entry}");
+            let must = |when: &str| entry[when]["must_change_password"].clone();
+            assert_eq!(
+                (&entry["target"], must("before"), must("after")),
+                (&json!("admin"), json!(false), json!(true))
+            );
         });
     }
 }

@@ -132,13 +132,14 @@ pub(super) async fn change_password<P: Port>(call: &Call<'_, P>) -> Result<Outco
         return Err(refuse(call, &login, &who).await.of_field("current"));
     }
     let hash = authority.hasher.hash(port, &change.new).await?;
-    authority
+    let (before, after) = authority
         .directory
         .change(port, |directory| {
             let user = directory.user_mut(&caller.user).ok_or_else(wrong)?;
+            let before = user.shown();
             user.password = hash;
             user.must_change_password = false;
-            Ok(())
+            Ok((before, user.shown()))
         })
         .await?;
     let end_others = |sessions: &mut auth::sessions::Sessions| {
@@ -146,6 +147,6 @@ pub(super) async fn change_password<P: Port>(call: &Call<'_, P>) -> Result<Outco
         Ok(())
     };
     authority.sessions.change(port, end_others).await?;
-    call.note("password.change", &caller.user, None, None).await;
+    call.note("password.change", &caller.user, audit::value(&before), audit::value(&after)).await;
     Ok(Response::empty(204).into())
 }

@@ -39,8 +39,9 @@ pub(super) async fn change<P: Port>(call: &Call<'_, P>) -> Result<Outcome, Probl
 
 pub(super) async fn confirm<P: Port>(call: &Call<'_, P>) -> Result<Outcome, Problem> {
     let settings = &call.management.settings;
+    let before = settings.confirmed();
     settings.confirm(&call.management.port).await?;
-    call.note("settings.confirm", "", None, audit::value(&settings.current())).await;
+    call.note("settings.confirm", "", audit::value(&before), audit::value(&settings.current())).await;
     call.management.tell("settings", "", None);
     shown(call)
 }

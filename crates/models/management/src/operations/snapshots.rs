@@ -5,7 +5,7 @@ use crate::http::Response;
 use crate::kept::name_field;
 use crate::port::Port;
 use crate::problem::Problem;
-use crate::{ask, inventory};
+use crate::{ask, audit, inventory};
 use abi::RequestKind;
 use abi::record::SnapshotRecord;
 use alloc::format;
@@ -45,20 +45,23 @@ pub(super) async fn create<P: Port>(call: &Call<'_, P>) -> Result<Outcome, Probl
 }
 
 pub(super) async fn revert<P: Port>(call: &Call<'_, P>) -> Result<Outcome, Problem> {
-    change(call, RequestKind::RevertVm, "vm.revert").await
+    let port = &call.management.port;
+    let vm = inventory::find(port, call.segment(0))?;
+    let snapshot = find(port, vm.handle, call.id(1)?).await?;
+    // What the VM had came after this one.
+    let before = all(port, vm.handle).await?.into_iter().find(|snapshot| snapshot.is_current);
+    ask::ask(port, RequestKind::RevertVm, vm.handle, snapshot.id).await?;
+    let before = before.and_then(|before| audit::value(&before));
+    call.note("vm.revert", call.segment(0), before, audit::value(&snapshot)).await;
+    Ok(Response::empty(204).into())
 }
 
 pub(super) async fn delete<P: Port>(call: &Call<'_, P>) -> Result<Outcome, Problem> {
-    change(call, RequestKind::DeleteVmSnapshot, "vm.snapshot.delete").await
-}
-
-async fn change<P: Port>(call: &Call<'_, P>, kind: RequestKind, what: &str) -> Result<Outcome, Problem> {
     let port = &call.management.port;
     let vm = inventory::find(port, call.segment(0))?;
-    let id = call.id(1)?;
-    let snapshot = find(port, vm.handle, id).await?;
-    ask::ask(port, kind, vm.handle, id).await?;
-    call.note(what, call.segment(0), crate::audit::value(&snapshot), None).await;
+    let snapshot = find(port, vm.handle, call.id(1)?).await?;
+    ask::ask(port, RequestKind::DeleteVmSnapshot, vm.handle, snapshot.id).await?;
+    call.note("vm.snapshot.delete", call.segment(0), audit::value(&snapshot), None).await;
     Ok(Response::empty(204).into())
 }
 

@@ -27,7 +27,8 @@ pub(super) async fn cancel<P: Port>(call: &Call<'_, P>) -> Result<Outcome, Probl
         let detail = "this task has ended, or can't be cancelled";
         return Err(Problem::new(409, "not-cancellable", detail, "see its state and can_cancel"));
     }
-    call.note("task.cancel", &task.id, crate::audit::value(&task), None).await;
+    let after = serde_json::json!({ "cancelling": true });
+    call.note("task.cancel", &task.id, crate::audit::value(&task), Some(after)).await;
     Ok(Response::json(202, &task).into())
 }
 

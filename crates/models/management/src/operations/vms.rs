@@ -103,7 +103,9 @@ pub(super) async fn reset_firmware<P: Port>(call: &Call<'_, P>) -> Result<Outcom
         ),
         _ => problem,
     })?;
-    call.note("vm.firmware.reset", call.segment(0), None, None).await;
+    // What the variables said is the guest's.
+    let after = serde_json::json!({ "variables": "new" });
+    call.note("vm.firmware.reset", call.segment(0), None, Some(after)).await;
     Ok(Response::empty(204).into())
 }
 
