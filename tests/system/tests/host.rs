@@ -105,7 +105,7 @@ impl House {
     /// An upload is cut in the middle; the same command goes on with it, and what comes back is what was sent.
     fn upload_after_a_cut(&self) -> Result<()> {
         let blob = self.blob.display().to_string();
-        let mut cut = self.cli.start(&["storage", "upload", &blob, "image:blob"])?;
+        let mut cut = self.cli.start(&["storage", "upload", &blob, "iso:blob"])?;
         let deadline = Instant::now() + BOOT;
         while self.offset()?.unwrap_or(0) == 0 {
             ensure!(Instant::now() < deadline, "the upload does not begin");
@@ -115,10 +115,10 @@ impl House {
         cut.wait()?;
         let offset = self.offset()?.context("it was whole before it could be cut")?;
         ensure!(offset > 0 && offset < BLOB as u64, "cut at {offset}");
-        let upload = self.cli.json(&["storage", "upload", &blob, "image:blob"])?;
+        let upload = self.cli.json(&["storage", "upload", &blob, "iso:blob"])?;
         ensure!(upload["sha256"] == self.sha256.as_str(), "{upload}");
         let back = self.file("back");
-        self.cli.run(&["storage", "download", "image:blob", &back.display().to_string()], "")?;
+        self.cli.run(&["storage", "download", "iso:blob", &back.display().to_string()], "")?;
         ensure!(fs::read(&back)? == fs::read(&self.blob)?, "the download is another file");
         Ok(fs::remove_file(back)?)
     }
@@ -159,6 +159,7 @@ impl House {
         self.cli.run(&["vm", "edit", "debian", "--command-line", line], "")?;
         self.cli.run(&["storage", "clone", "debian", "twin"], "")?;
         self.make_vm("twin")?;
+        self.cli.run(&["vm", "edit", "twin", "--iso", "blob"], "")?;
         for name in ["debian", "twin"] {
             self.cli.run(&["vm", "start", name], "")?;
         }
@@ -168,7 +169,19 @@ impl House {
             log_in_at(&mut console).with_context(|| format!("{name} is broken"))?;
             let said = shell(&mut console, "cat /root/kept; hostname")?;
             ensure!(said.contains("precious") && said.contains(host), "{said}");
+            if name == "twin" {
+                self.cd(&mut console)?;
+            }
         }
+        Ok(())
+    }
+
+    /// The uploaded file is the guest's CD, byte by byte and not to be written, and stays what it is.
+    fn cd(&self, console: &mut RemoteConsole) -> Result<()> {
+        let said = shell(console, "sha256sum /dev/vdb; cat /sys/block/vdb/ro")?;
+        ensure!(said.contains(&self.sha256) && said.lines().any(|line| line.trim() == "1"), "{said}");
+        let refused = self.cli.refused(&["storage", "delete-object", "iso:blob"], "")?;
+        ensure!(refused.contains("has it as a CD"), "{refused}");
         Ok(())
     }
 
@@ -199,7 +212,7 @@ impl House {
             (&["vm", "list"][..], &["debian", "twin"][..]),
             (&["vm", "snapshots", "debian"], &["good"]),
             (&["storage", "volumes"], &["debian", "last", "twin"]),
-            (&["storage", "objects", "--prefix", "image:"], &["image:blob"]),
+            (&["storage", "objects", "--prefix", "iso:"], &["iso:blob"]),
             (&["user", "list"], &["admin", "vera"]),
         ] {
             let found = names(&self.cli.json(arguments)?);

@@ -1951,12 +1951,17 @@ export interface components {
              */
             waits_for_start: string[];
         };
-        /** @description `[[vm.disk]]`: exactly one of `image`, `host_disk` and `volume`. */
+        /** @description `[[vm.disk]]`: exactly one of `image`, `host_disk`, `volume` and `iso`. */
         VmDisk: {
             /** @description The serial number of a disk of the host. */
             host_disk?: string | null;
             /** @description A file of the boot archive, copied to RAM: writes last until the host restarts. */
             image?: string | null;
+            /**
+             * @description A CD: the object `iso:NAME` or `file:NAME` of the host's datastore, by its NAME. Nobody writes to it, whatever
+             *     `read_only` says, and any number of VMs may have it.
+             */
+            iso?: string | null;
             /**
              * Format: uint32
              * @description A partition of `host_disk`, from 1; the whole disk without it.

@@ -199,12 +199,13 @@ fn disks(
     for (disk, index) in document.disks.iter().zip(0u8..) {
         let image = source.disks.get(usize::from(index)).copied().flatten();
         let owner = Owner::Guest(signals.clone(), index);
-        let backend = match (&disk.host_disk, &disk.volume) {
-            (None, None) => Backend::Ram(RamDisk::new(image, disk.read_only)),
-            (_, Some(name)) => {
+        let backend = match (&disk.host_disk, &disk.volume, &disk.iso) {
+            (None, None, None) => Backend::Ram(RamDisk::new(image, disk.read_only)),
+            (_, _, Some(name)) => Backend::Volume(VolumeDisk::open_cd(host, name, owner, &document.name)?),
+            (_, Some(name), None) => {
                 Backend::Volume(VolumeDisk::open(host, name, owner, &document.name, disk.read_only)?)
             }
-            (Some(serial), None) => {
+            (Some(serial), None, None) => {
                 let found = host.devices.get().and_then(|devices| devices.disk(serial));
                 let found =
                     found.ok_or_else(|| format!("the host has no disk with serial number \"{serial}\""))?;

@@ -189,7 +189,9 @@ fn missing_disk(host: &Host, devices: &HostDevices, source: &Source) -> Option<S
     let disks = source.document.iter().flat_map(|document| &document.disks);
     let mut named = disks.clone().filter_map(|disk| disk.host_disk.as_ref());
     let missing = named.find(|serial| devices.disk(serial).is_none()).cloned();
-    let mut volumes = disks.filter_map(|disk| disk.volume.as_ref()).filter(|_| !host.home.is_settled());
+    let mut volumes = disks
+        .filter_map(|disk| disk.volume.as_ref().or(disk.iso.as_ref()))
+        .filter(|_| !host.home.is_settled());
     missing.or_else(|| volumes.next().cloned())
 }
 

@@ -189,6 +189,7 @@ impl<'e> Checker<'e> {
             ("image", disk.image.is_some()),
             ("host_disk", disk.host_disk.is_some()),
             ("volume", disk.volume.is_some()),
+            ("iso", disk.iso.is_some()),
         ];
         let mut given = sources.iter().filter(|(_, given)| *given).map(|(name, _)| *name);
         match (given.next(), given.next()) {
@@ -202,12 +203,17 @@ impl<'e> Checker<'e> {
             refuse("partition", String::from("there is no partition 0"), "partitions count from 1");
         }
         if disk.partition.is_some() && disk.host_disk.is_none() {
-            let what = String::from("an image or a volume is used whole");
+            let what = String::from("an image, a volume or an ISO is used whole");
             refuse("partition", what, "remove it, or give a host_disk");
         }
         if disk.volume.as_deref().is_some_and(|name| !is_volume_name(name)) {
             let what = String::from("no volume can have this name");
             refuse("volume", what, "give 1 to 64 bytes without control characters and '/'");
+        }
+        // `file:` comes before it.
+        if disk.iso.as_deref().is_some_and(|name| name.len() > 59 || !is_volume_name(name)) {
+            let what = String::from("no object can have this name");
+            refuse("iso", what, "give 1 to 59 bytes without control characters and '/'");
         }
         self.check_file(disk.image.as_deref(), &path("image"), place, wants);
         let partition = disk.partition;
@@ -261,7 +267,7 @@ impl<'e> Checker<'e> {
 /// Names of what the host itself runs.
 const RESERVED: [&str; 1] = ["hostd"];
 const NAME_REMEDY: &str = "use 1 to 32 of a-z, 0-9 and -";
-const ONE_SOURCE: &str = "give exactly one of image, host_disk and volume";
+const ONE_SOURCE: &str = "give exactly one of image, host_disk, volume and iso";
 
 const fn article(noun: &str) -> &'static str {
     if matches!(noun.as_bytes(), [b'i', ..]) { "an" } else { "a" }

@@ -141,7 +141,7 @@ pub struct Boot {
     pub firmware: Option<String>,
 }
 
-/// `[[vm.disk]]`: exactly one of `image`, `host_disk` and `volume`.
+/// `[[vm.disk]]`: exactly one of `image`, `host_disk`, `volume` and `iso`.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "schema", schemars(rename = "VmDisk"))]
@@ -159,6 +159,10 @@ pub struct Disk {
     /// The name of a volume of the host's datastore.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub volume: Option<String>,
+    /// A CD: the object `iso:NAME` or `file:NAME` of the host's datastore, by its NAME. Nobody writes to it, whatever
+    /// `read_only` says, and any number of VMs may have it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub iso: Option<String>,
     /// The guest may not write.
     pub read_only: bool,
 }

@@ -100,11 +100,11 @@ fn each_fault_names_line_field_and_remedy() {
         ),
         (
             "[[vm.disk]]\n",
-            "host.toml:6: vm[a].disk[0]: this disk has no source; give exactly one of image, host_disk and volume",
+            "host.toml:6: vm[a].disk[0]: this disk has no source; give exactly one of image, host_disk, volume and iso",
         ),
         (
             "[[vm.disk]]\nimage = \"i\"\n[[vm.disk]]\nimage = \"i\"\nhost_disk = \"d\"\n",
-            "host.toml:10: vm[a].disk[1].host_disk: this disk has an image too; give exactly one of image, host_disk and volume",
+            "host.toml:10: vm[a].disk[1].host_disk: this disk has an image too; give exactly one of image, host_disk, volume and iso",
         ),
         (
             "[[vm.disk]]\nhost_disk = \"d\"\npartition = 0\n",
@@ -112,7 +112,11 @@ fn each_fault_names_line_field_and_remedy() {
         ),
         (
             "[[vm.disk]]\nimage = \"i\"\npartition = 1\n",
-            "host.toml:8: vm[a].disk[0].partition: an image or a volume is used whole; remove it, or give a host_disk",
+            "host.toml:8: vm[a].disk[0].partition: an image, a volume or an ISO is used whole; remove it, or give a host_disk",
+        ),
+        (
+            "[[vm.disk]]\niso = \"a/b\"\n",
+            "host.toml:7: vm[a].disk[0].iso: no object can have this name; give 1 to 59 bytes without control characters and '/'",
         ),
         (
             "[[vm.disk]]\nimage = \"i\"\nread_only = \"yes\"\n",
@@ -236,7 +240,7 @@ fn a_volume_is_written_by_one_only() {
     assert!(outcome(&(vm("a", &disk("")) + &vm("b", host_disk))).0.is_empty());
     let (problems, _) = outcome(&vm("a", &disk("image = \"i\"\n")));
     let wanted = "host.toml:7: vm[a].disk[0].volume: this disk has an image too; \
-                  give exactly one of image, host_disk and volume";
+                  give exactly one of image, host_disk, volume and iso";
     assert_eq!(problems, [wanted]);
     assert_eq!(outcome(&vm("a", &disk("partition = 1"))).0.len(), 1);
     assert_eq!(outcome(&vm("a", "[[vm.disk]]\nvolume = \"a/b\"\n")).0.len(), 1);

@@ -67,6 +67,8 @@ pub trait Environment {
     fn random(&mut self) -> Option<[u8; 16]>;
     /// Who has the volume of that name.
     fn volume_use(&self, name: &str) -> Use;
+    /// Whether a VM that runs has the object of that name as a CD.
+    fn is_in_drive(&self, object: &str) -> bool;
     /// The VM of a handle.
     fn vm(&self, handle: u64) -> Result<VmView, Status>;
     /// The serial number of the datastore's disk.

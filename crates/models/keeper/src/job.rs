@@ -250,6 +250,7 @@ impl Keeper {
         world: &mut impl Environment,
     ) -> Step {
         use RequestKind as Kind;
+        crate::objects::may_change(&job.ask, world)?;
         match job.ask.kind {
             Kind::ListObjects => self.list_objects(job, Some(store)),
             Kind::ReadObject => self.read_object(job, store),

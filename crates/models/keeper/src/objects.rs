@@ -5,7 +5,7 @@
 //! `RenameObject` gives it its name, with everything in it safe from power cuts.
 
 use crate::Keeper;
-use crate::ask::Ask;
+use crate::ask::{Ask, Environment};
 use crate::job::{Job, Next, Stage, Step, sectors, start};
 use crate::ram::{conflict, is_for_ram, new_name};
 use abi::name::field;
@@ -206,6 +206,16 @@ impl Keeper {
         job.is_internal = true;
         self.waiting.push_back(job);
     }
+}
+
+/// Refuses to delete or exchange what a VM that runs has as a CD.
+pub(crate) fn may_change(ask: &Ask, world: &impl Environment) -> Result<(), Status> {
+    let name = match ask.kind {
+        RequestKind::WriteObject | RequestKind::DeleteObject => ask.named()?.0,
+        RequestKind::RenameObject => new_name(ask.named()?.1)?,
+        _ => return Ok(()),
+    };
+    if world.is_in_drive(&name) { Err(Status::Conflict) } else { Ok(()) }
 }
 
 fn name_it<P: BlockPort>(

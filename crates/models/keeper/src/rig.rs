@@ -62,6 +62,8 @@ impl BlockPort for Disk {
 pub struct World {
     pub uses: BTreeMap<String, Use>,
     pub vms: BTreeMap<u64, VmView>,
+    /// Objects that are CDs of VMs that run.
+    pub drives: Vec<String>,
     pub seeds: u8,
 }
 
@@ -75,6 +77,9 @@ impl Environment for World {
     }
     fn volume_use(&self, name: &str) -> Use {
         self.uses.get(name).copied().unwrap_or(Use::Free)
+    }
+    fn is_in_drive(&self, object: &str) -> bool {
+        self.drives.iter().any(|name| name == object)
     }
     fn vm(&self, handle: u64) -> Result<VmView, Status> {
         self.vms.get(&handle).cloned().ok_or(Status::NotFound)

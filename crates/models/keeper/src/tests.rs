@@ -91,6 +91,24 @@ fn the_hosts_own_objects_are_not_a_worlds() {
 }
 
 #[test]
+fn a_cd_in_a_drive_is_neither_deleted_nor_exchanged() {
+    let mut rig = Rig::with_store();
+    assert_eq!(rig.write("iso:a", b"first"), Status::Ok);
+    rig.world.drives.push("iso:a".into());
+    assert_eq!(rig.write("iso:a", b"second"), Status::Conflict);
+    let new = rig.ask(Kind::AppendObject, 0, 0, &named("part:a", b"second"), 0);
+    assert_eq!(new.0, Status::Ok);
+    let rename = named("part:a", &named("iso:a", b""));
+    assert_eq!(rig.ask(Kind::RenameObject, 0, 0, &rename, 0).0, Status::Conflict);
+    assert_eq!(rig.ask(Kind::DeleteObject, 0, 0, &named("iso:a", b""), 0).0, Status::Conflict);
+    assert_eq!(rig.ask(Kind::ReadObject, 0, 0, &named("iso:a", b""), 4096).2, b"first");
+    rig.world.drives.clear();
+    assert_eq!(rig.ask(Kind::RenameObject, 0, 0, &rename, 0).0, Status::Ok);
+    assert_eq!(rig.ask(Kind::ReadObject, 0, 0, &named("iso:a", b""), 4096).2, b"second");
+    assert_eq!(rig.ask(Kind::DeleteObject, 0, 0, &named("iso:a", b""), 0).0, Status::Ok);
+}
+
+#[test]
 fn what_was_answered_is_there_after_a_power_cut() {
     let mut rig = Rig::with_store();
     assert_eq!(rig.write("file:a", &pattern(5000, 1)), Status::Ok);

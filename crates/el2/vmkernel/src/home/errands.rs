@@ -116,11 +116,15 @@ impl Environment for World<'_> {
     }
 
     fn volume_use(&self, name: &str) -> Use {
-        if self.host.home.is_in_use(name) {
+        if self.host.home.is_in_use(name, false) {
             return Use::Running;
         }
         let named = self.host.inventory.any(|known| volumes(&known.source).any(|volume| volume == name));
         if named { Use::Named } else { Use::Free }
+    }
+
+    fn is_in_drive(&self, object: &str) -> bool {
+        self.host.home.is_in_use(object, true)
     }
 
     fn vm(&self, handle: u64) -> Result<VmView, Status> {
@@ -399,7 +403,7 @@ fn source_of(text: &str) -> Result<Source, String> {
     }
     match (parsed.document.vms.pop(), parsed.document.vms.is_empty()) {
         (Some(vm), true) if vm.disks.iter().any(|disk| disk.image.is_some()) => {
-            Err(format!("vm[{}].disk: an image goes with a boot archive; give a volume", vm.name))
+            Err(format!("vm[{}].disk: an image goes with a boot archive; give a volume or an iso", vm.name))
         }
         (Some(vm), true) => Ok(Source { document: Some(vm), stored: true, ..Source::default() }),
         _ => Err("this is not a document with one [[vm]]".to_string()),

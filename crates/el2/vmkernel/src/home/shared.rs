@@ -34,15 +34,20 @@ pub(super) enum State {
     Absent = 3,
 }
 
-/// A volume, as others than the home know it.
+/// A volume, or an object that can be a CD, as others than the home know it.
 #[derive(Clone, Debug)]
 pub(super) struct Volume {
     pub(super) name: String,
+    /// Volumes and objects have their ids out of one sequence.
     pub(super) id: u64,
     pub(super) sectors: u64,
+    pub(super) is_object: bool,
 }
 
-/// Who uses a volume.
+/// Kinds of objects that can be a CD.
+const CDS: [&str; 2] = ["iso:", "file:"];
+
+/// Who uses a volume or an object.
 #[derive(Debug)]
 pub(super) struct Use {
     pub(super) id: u64,
@@ -100,10 +105,15 @@ impl HomeShared {
         self.state.load(Ordering::Acquire) == State::Mounted as u8
     }
 
-    /// A VM that runs has the volume.
-    pub(super) fn is_in_use(&self, name: &str) -> bool {
-        let id = self.volumes.lock().iter().find(|volume| volume.name == name).map(|volume| volume.id);
+    /// A VM that runs has the volume, or the object.
+    pub(super) fn is_in_use(&self, name: &str, is_object: bool) -> bool {
+        let id = self.find(name, is_object).map(|volume| volume.id);
         self.uses.lock().iter().any(|user| Some(user.id) == id)
+    }
+
+    fn find(&self, name: &str, is_object: bool) -> Option<Volume> {
+        let is_it = |volume: &&Volume| volume.name == name && volume.is_object == is_object;
+        self.volumes.lock().iter().find(is_it).cloned()
     }
 
     /// It is known whether there is a datastore, and which VMs it has.
@@ -187,8 +197,8 @@ impl HomeShared {
         if !self.is_mounted() {
             return Err(format!("its disk is the volume \"{name}\", and this host has no datastore"));
         }
-        let found = self.volumes.lock().iter().find(|volume| volume.name == name).cloned();
-        let volume = found.ok_or_else(|| format!("the datastore has no volume \"{name}\""))?;
+        let volume =
+            self.find(name, false).ok_or_else(|| format!("the datastore has no volume \"{name}\""))?;
         let mut uses = self.uses.lock();
         if let Some(other) =
             uses.iter().find(|other| other.id == volume.id && !(read_only && other.read_only))
@@ -197,6 +207,20 @@ impl HomeShared {
         }
         uses.push(Use { id: volume.id, user: user.to_string(), read_only });
         Ok((volume.id, volume.sectors))
+    }
+
+    /// The id and size of an object that is to be a CD, and the right to read it while no other one takes its name.
+    pub(super) fn claim_cd(&self, name: &str, user: &str) -> Result<(u64, u64), String> {
+        if !self.is_mounted() {
+            return Err(format!("its CD is \"{name}\" of the datastore, and this host has none"));
+        }
+        let found = CDS.iter().find_map(|kind| self.find(&format!("{kind}{name}"), true));
+        let object = found.ok_or_else(|| format!("the datastore has no object \"iso:{name}\""))?;
+        if object.sectors == 0 {
+            return Err(format!("\"{}\" is empty", object.name));
+        }
+        self.uses.lock().push(Use { id: object.id, user: user.to_string(), read_only: true });
+        Ok((object.id, object.sectors))
     }
 
     pub(super) fn release(&self, id: u64) {
@@ -216,7 +240,12 @@ impl Default for HomeShared {
 /// What others than the home may know of the store.
 pub(super) fn publish(host: &Host, store: &Store<impl BlockPort>) {
     let volume = |(id, entry): (u64, &Entry)| match entry {
-        Entry::Volume { name, sectors, .. } => Some(Volume { name: name.clone(), id, sectors: *sectors }),
+        Entry::Volume { name, sectors, .. } => {
+            Some(Volume { name: name.clone(), id, sectors: *sectors, is_object: false })
+        }
+        Entry::Object { name, bytes, .. } if CDS.iter().any(|kind| name.starts_with(kind)) => {
+            Some(Volume { name: name.clone(), id, sectors: bytes.div_ceil(512), is_object: true })
+        }
         _ => None,
     };
     *host.home.volumes.lock() = store.catalog().iter().filter_map(volume).collect();

@@ -1,4 +1,5 @@
-//! A guest's disk that is a volume of the datastore: from the guest's device to the home, and back.
+//! A guest's disk that is a volume of the datastore, or an object that nobody writes: from the guest's device to the home, and
+//! back.
 //!
 //! The device fills a slot of its [`Client`], sets the slot's bit and, where no bit was set before, puts the client into its
 //! PE's inbox of the home: two words and one SGI, and no lock that the home holds for long. The home copies between the
@@ -176,7 +177,7 @@ impl Buffers for Ticket {
     }
 }
 
-/// A volume as a guest's disk.
+/// A volume, or an object, as a guest's disk.
 pub struct VolumeDisk {
     host: &'static Host,
     client: Arc<Client>,
@@ -196,9 +197,26 @@ impl VolumeDisk {
         read_only: bool,
     ) -> Result<Self, String> {
         let (volume, sectors) = host.home.claim(name, user, read_only)?;
+        Ok(Self::new(host, Target::Volume(volume), (volume, sectors), owner, read_only))
+    }
+
+    /// The object `iso:NAME` or `file:NAME`, for a CD of the VM called `user`.
+    pub fn open_cd(host: &'static Host, name: &str, owner: Owner, user: &str) -> Result<Self, String> {
+        let (object, sectors) = host.home.claim_cd(name, user)?;
+        Ok(Self::new(host, Target::Object(object), (object, sectors), owner, true))
+    }
+
+    /// Of what was claimed: its id and sectors.
+    fn new(
+        host: &'static Host,
+        target: Target,
+        (volume, sectors): (u64, u64),
+        owner: Owner,
+        read_only: bool,
+    ) -> Self {
         let slots: Box<[_]> = (0..SLOTS).map(|_| Mutex::new(Request::none())).collect();
         let client = Client {
-            target: Target::Volume(volume),
+            target,
             slots,
             asked: AtomicU32::new(0),
             done: Mutex::new(VecDeque::with_capacity(SLOTS)),
@@ -209,7 +227,7 @@ impl VolumeDisk {
         };
         host.home.expect_client();
         let free = u32::MAX >> (32 - SLOTS);
-        Ok(Self { host, client: Arc::new(client), volume, sectors, read_only, free })
+        Self { host, client: Arc::new(client), volume, sectors, read_only, free }
     }
 
     /// For [`Client::forget`].

@@ -65,7 +65,7 @@ fn renamed(
                 let new = format!("{name}-{index}");
                 volumes.push((core::mem::replace(volume, new.clone()), new));
             }
-            None if disk.read_only => {}
+            None if disk.read_only || disk.iso.is_some() => {}
             None => {
                 let detail = format!("disk {index} is no volume of the datastore: it can't be cloned");
                 let remedy = "import its contents to a volume, and make a VM with that";

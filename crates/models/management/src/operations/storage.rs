@@ -270,10 +270,19 @@ pub(super) async fn delete_object<P: Port>(call: &Call<'_, P>) -> Result<Outcome
     let bytes = object_size(call).await?;
     let name = call.segment(0);
     let field = name_field(name).unwrap_or([0; 64]);
-    ask::send(&call.management.port, RequestKind::DeleteObject, 0, 0, [&field, &[]]).await?;
+    let deleted = ask::send(&call.management.port, RequestKind::DeleteObject, 0, 0, [&field, &[]]).await;
+    deleted.map_err(in_drive)?;
     let before = Object { name: String::from(name), bytes };
     call.note("object.delete", name, audit::value(&before), None).await;
     Ok(Response::empty(204).into())
+}
+
+/// What it means that an object can't be deleted or exchanged now.
+pub(super) fn in_drive(problem: Problem) -> Problem {
+    if problem.details().reason != "conflict" {
+        return problem;
+    }
+    Problem::new(409, "in-use", "a VM that runs has it as a CD", "turn that VM off first")
 }
 
 pub(super) async fn import<P: Port>(call: &Call<'_, P>) -> Result<Outcome, Problem> {

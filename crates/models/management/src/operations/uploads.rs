@@ -283,7 +283,8 @@ async fn finish<P: Port>(call: &Call<'_, P>, mut entry: UploadEntry) -> Result<O
     }
     let names = (name_field(&entry.object()), name_field(&entry.upload.name));
     let (Some(from), Some(to)) = names else { return Err(super::refused(Status::Invalid)) };
-    ask::send(&call.management.port, RequestKind::RenameObject, 0, 0, [&from, &to]).await?;
+    let renamed = ask::send(&call.management.port, RequestKind::RenameObject, 0, 0, [&from, &to]).await;
+    renamed.map_err(super::storage::in_drive)?;
     let remove = |all: &mut Vec<UploadEntry>| {
         all.retain(|other| other.upload.id != entry.upload.id);
         Ok(())

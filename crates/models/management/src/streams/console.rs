@@ -15,7 +15,7 @@ use core::time::Duration;
 use embedded_io_async::{Read, Write};
 
 /// The console is looked at so often while it speaks.
-const BUSY: Duration = Duration::from_millis(20);
+const BUSY: Duration = Duration::from_millis(10);
 /// And while it is silent.
 const QUIET: Duration = Duration::from_millis(40);
 /// It is silent when it said nothing for so long.
@@ -97,7 +97,7 @@ impl ConsoleStream {
                 continue;
             }
             stuck = stuck.saturating_add(1);
-            if stuck > 50 {
+            if stuck > 100 {
                 // A guest that reads nothing for a second loses keys, as at a real terminal.
                 return Ok(());
             }

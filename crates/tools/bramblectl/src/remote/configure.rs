@@ -25,9 +25,12 @@ pub struct Settings {
     /// … and this command line.
     #[arg(long, value_name = "TEXT")]
     command_line: Option<String>,
-    /// A volume for a disk. May be repeated; the disks are then these.
+    /// A volume for a disk. May be repeated; the disks, but for CDs, are then these.
     #[arg(long, value_name = "NAME")]
     volume: Vec<String>,
+    /// An uploaded ISO (`iso:NAME`) for a CD, which nobody writes. May be repeated; the CDs are then these.
+    #[arg(long, value_name = "NAME")]
+    iso: Vec<String>,
     /// How many network cards.
     #[arg(long, value_name = "N")]
     nics: Option<usize>,
@@ -55,8 +58,15 @@ impl Settings {
         put(&mut vm["boot"], "kernel", self.kernel.clone().map(Value::from));
         put(&mut vm["boot"], "initrd", self.initrd.clone().map(Value::from));
         put(&mut vm["boot"], "command_line", self.command_line.clone().map(Value::from));
-        if !self.volume.is_empty() {
-            vm["disk"] = self.volume.iter().map(|name| json!({ "volume": name })).collect();
+        for (names, kind, is_cd) in [(&self.volume, "volume", false), (&self.iso, "iso", true)] {
+            if names.is_empty() {
+                continue;
+            }
+            let others = vm["disk"].as_array().cloned().unwrap_or_default();
+            let mut disks: Vec<Value> =
+                others.into_iter().filter(|disk| disk["iso"].is_string() != is_cd).collect();
+            disks.extend(names.iter().map(|name| json!({ kind: name })));
+            vm["disk"] = disks.into();
         }
         if let Some(nics) = self.nics {
             let mut cards = vm["nic"].as_array().cloned().unwrap_or_default();
@@ -144,5 +154,9 @@ mod tests {
         };
         let vm = new("web", &settings).expect("a configuration");
         assert_eq!((&vm["name"], &vm["disk"]), (&json!("web"), &json!([{ "volume": "a" }])));
+        let shown = json!({ "configuration": vm });
+        let settings = Settings { iso: vec!["cd".into()], ..Settings::default() };
+        let vm = changed(&shown, None, &settings).expect("a configuration");
+        assert_eq!(vm["disk"], json!([{ "volume": "a" }, { "iso": "cd" }]));
     }
 }
