@@ -286,12 +286,12 @@ fn stop(why: &str) -> ! {
         if pi {
             // SAFETY: registers of the BCM2711, mini UART and PL011; with the MMU off any address may be written.
             unsafe {
-                crate::mmio::store32(0xfe21_5040, u32::from(byte));
-                crate::mmio::store32(0xfe20_1000, u32::from(byte));
+                crate::mmio::store32::<0>(0xfe21_5040, u32::from(byte));
+                crate::mmio::store32::<0>(0xfe20_1000, u32::from(byte));
             }
         } else {
             // SAFETY: the PL011 of QEMU's virt board, likewise.
-            unsafe { crate::mmio::store32(0x0900_0000, u32::from(byte)) };
+            unsafe { crate::mmio::store32::<0>(0x0900_0000, u32::from(byte)) };
         }
     };
     for byte in "bramble: can't start: ".bytes().chain(why.bytes()).chain("\r\n".bytes()) {

@@ -83,16 +83,30 @@ macro_rules! image {
                 let syndrome = $crate::regs::syndrome();
                 // SAFETY: called by the vectors only.
                 unsafe {
-                    $crate::vcpu::enter::<$kernel>(frame, syndrome, |pe, vcpu| {
-                        <$kernel>::synchronous(pe, vcpu, syndrome)
-                    })
+                    $crate::vcpu::enter::<$kernel>(
+                        frame,
+                        syndrome,
+                        |pe, vcpu| <$kernel>::synchronous(pe, vcpu, syndrome),
+                        |pe, vcpu| {
+                            <$kernel>::measured(pe, vcpu, |pe, vcpu| {
+                                <$kernel>::synchronous(pe, vcpu, syndrome)
+                            })
+                        },
+                    )
                 }
             }
 
             #[unsafe(export_name = "bramble_interrupt")]
             extern "C" fn interrupt(frame: *mut Vcpu<$kernel>) -> *mut Vcpu<$kernel> {
                 // SAFETY: called by the vectors only.
-                unsafe { $crate::vcpu::enter::<$kernel>(frame, $crate::pe::INTERRUPT, <$kernel>::interrupt) }
+                unsafe {
+                    $crate::vcpu::enter::<$kernel>(
+                        frame,
+                        $crate::pe::INTERRUPT,
+                        |pe, vcpu| <$kernel>::interrupt(pe, vcpu),
+                        |pe, vcpu| <$kernel>::measured(pe, vcpu, |pe, vcpu| <$kernel>::interrupt(pe, vcpu)),
+                    )
+                }
             }
 
             #[unsafe(export_name = "bramble_system_error")]
@@ -100,9 +114,12 @@ macro_rules! image {
                 let syndrome = $crate::regs::syndrome();
                 // SAFETY: called by the vectors only.
                 unsafe {
-                    $crate::vcpu::enter::<$kernel>(frame, syndrome, |pe, vcpu| {
-                        <$kernel>::system_error(pe, vcpu, syndrome)
-                    })
+                    $crate::vcpu::enter::<$kernel>(
+                        frame,
+                        syndrome,
+                        |pe, vcpu| <$kernel>::system_error(pe, vcpu, syndrome),
+                        |pe, vcpu| <$kernel>::system_error(pe, vcpu, syndrome),
+                    )
                 }
             }
 

@@ -4,29 +4,31 @@ use drivers::board::PaRange;
 use drivers::hardware::Registers;
 use specs::Pa;
 
-/// Loads a 32-bit register.
+/// Loads the 32-bit register `OFFSET` bytes behind `at`; the offset is a part of the instruction, below 16 KiB.
 ///
 /// # Safety
-/// `at` lies in mapped device memory, 4-byte aligned.
+/// `at + OFFSET` lies in mapped device memory, 4-byte aligned.
 #[inline(always)]
-pub(crate) unsafe fn load32(at: u64) -> u32 {
+pub(crate) unsafe fn load32<const OFFSET: u64>(at: u64) -> u32 {
     let value: u32;
     // SAFETY: the caller's promise. An explicit LDR: no other form gives a hypervisor below us a syndrome.
     unsafe {
-        core::arch::asm!("ldr {v:w}, [{at}]", v = out(reg) value, at = in(reg) at, options(nostack, preserves_flags))
+        core::arch::asm!("ldr {v:w}, [{at}, #{offset}]", v = out(reg) value, at = in(reg) at, offset = const OFFSET,
+            options(nostack, preserves_flags))
     };
     value
 }
 
-/// Stores a 32-bit register.
+/// Stores to the 32-bit register `OFFSET` bytes behind `at`.
 ///
 /// # Safety
 /// As for [`load32`].
 #[inline(always)]
-pub(crate) unsafe fn store32(at: u64, value: u32) {
+pub(crate) unsafe fn store32<const OFFSET: u64>(at: u64, value: u32) {
     // SAFETY: the caller's promise.
     unsafe {
-        core::arch::asm!("str {v:w}, [{at}]", v = in(reg) value, at = in(reg) at, options(nostack, preserves_flags))
+        core::arch::asm!("str {v:w}, [{at}, #{offset}]", v = in(reg) value, at = in(reg) at, offset = const OFFSET,
+            options(nostack, preserves_flags))
     };
 }
 
@@ -63,14 +65,14 @@ impl Registers for DeviceRegisters {
     #[inline]
     fn read32(&self, offset: usize) -> u32 {
         // SAFETY: `at` keeps the access inside the mapped range and aligned.
-        self.at(offset, 4).map_or(0, |at| unsafe { load32(at) })
+        self.at(offset, 4).map_or(0, |at| unsafe { load32::<0>(at) })
     }
 
     #[inline]
     fn write32(&self, offset: usize, value: u32) {
         if let Some(at) = self.at(offset, 4) {
             // SAFETY: as above.
-            unsafe { store32(at, value) };
+            unsafe { store32::<0>(at, value) };
         }
     }
 

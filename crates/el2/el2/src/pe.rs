@@ -23,6 +23,7 @@ pub struct Pe<K: Kernel> {
     pub(crate) stack_top: u64,
     pub(crate) history_loops: u32,
     pub(crate) fp_owner: u64,
+    has_gic_v3: bool,
     /// The vmkernel's part.
     pub state: K::Pe,
 }
@@ -32,6 +33,12 @@ impl<K: Kernel> Pe<K> {
     #[inline(always)]
     pub fn id(&self) -> PeId {
         self.id
+    }
+
+    /// [`gic::is_v3`], one instruction shorter.
+    #[inline(always)]
+    pub fn has_gic_v3(&self) -> bool {
+        self.has_gic_v3
     }
 
     /// Waits for an interrupt, with no work to do.
@@ -82,14 +89,18 @@ pub const EXITS: usize = 16;
 /// One exit in so many is measured: what measuring costs, some 200 instructions, is below two for each exit.
 pub const MEASURED: u64 = 1 << MEASURED_LOG2;
 const MEASURED_LOG2: u32 = 7;
-/// 2³² over the golden ratio: its multiples are spread evenly, whatever the period that one looks at them with.
-const GOLDEN: u32 = 0x9e37_79b9;
+/// [`GOLDEN`]'s multiples go round in so many bits.
+const ROUND_LOG2: u32 = 24;
+/// 2²⁴ over the golden ratio: its multiples are spread evenly, whatever the period that one looks at them with. It is odd:
+/// sixteen in a row differ in their lowest four bits.
+const GOLDEN: u64 = 0x9e_3779;
 /// In the place of a syndrome: a physical interrupt.
 pub const INTERRUPT: u64 = 1 << 63;
 
 /// The last exits from guests on one PE: for the panic screen. Only the PE itself writes.
 #[derive(Default)]
 pub(crate) struct Exits {
+    /// Grows by [`GOLDEN`].
     next: AtomicU64,
     last: [[AtomicU64; 2]; EXITS],
 }
@@ -102,8 +113,8 @@ impl Exits {
         let [at_syndrome, at_elr] = &self.last[next as usize % EXITS];
         at_syndrome.store(syndrome, Ordering::Relaxed);
         at_elr.store(elr, Ordering::Relaxed);
-        self.next.store(next.wrapping_add(1), Ordering::Relaxed);
-        (next as u32).wrapping_mul(GOLDEN) >> (u32::BITS - MEASURED_LOG2) == 0
+        self.next.store(next.wrapping_add(GOLDEN), Ordering::Relaxed);
+        next >> (ROUND_LOG2 - MEASURED_LOG2) & (MEASURED - 1) == 0
     }
 }
 
@@ -117,8 +128,8 @@ pub fn last_exits() -> [Option<[u64; 2]>; EXITS] {
     // SAFETY: as in `current`; the words are atomic.
     let exits = unsafe { &(*pe).exits };
     let next = exits.next.load(Ordering::Relaxed);
-    for (age, place) in (1..=next.min(EXITS as u64)).zip(&mut found) {
-        let words = &exits.last[(next - age) as usize % EXITS];
+    for (age, place) in (1..=(next / GOLDEN).min(EXITS as u64)).zip(&mut found) {
+        let words = &exits.last[next.wrapping_sub(age * GOLDEN) as usize % EXITS];
         *place = Some([words[0].load(Ordering::Relaxed), words[1].load(Ordering::Relaxed)]);
     }
     found
@@ -136,8 +147,10 @@ fn prepare<K: Kernel>(host: &'static K::Host, id: PeId) -> &'static mut Pe<K> {
     let state = K::start_pe(host, id);
     let history_loops = vectors::history_loops();
     let exits = Exits::default();
-    let pe =
-        Box::leak(Box::new(Pe { emergency_top, id, exits, stack_top, history_loops, fp_owner: 0, state }));
+    let has_gic_v3 = gic::is_v3();
+    let fp_owner = 0;
+    let pe = Pe { emergency_top, id, exits, stack_top, history_loops, fp_owner, has_gic_v3, state };
+    let pe = Box::leak(Box::new(pe));
     write!("tpidr_el2", core::ptr::from_mut(pe) as u64);
     pe
 }

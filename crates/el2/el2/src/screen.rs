@@ -36,8 +36,8 @@ impl Screen {
             // SAFETY: the console's registers were mapped when the host started; a panic before that finds no board.
             let free = unsafe {
                 match kind {
-                    UartKind::Pl011 => crate::mmio::load32(at + 0x18) & 1 << 5 == 0,
-                    UartKind::MiniUart => crate::mmio::load32(at + 0x14) & 1 << 5 != 0,
+                    UartKind::Pl011 => crate::mmio::load32::<0>(at + 0x18) & 1 << 5 == 0,
+                    UartKind::MiniUart => crate::mmio::load32::<0>(at + 0x14) & 1 << 5 != 0,
                 }
             };
             if free {
@@ -45,7 +45,7 @@ impl Screen {
             }
         }
         // SAFETY: as above.
-        unsafe { crate::mmio::store32(at, u32::from(byte)) };
+        unsafe { crate::mmio::store32::<0>(at, u32::from(byte)) };
     }
 }
 

@@ -240,7 +240,8 @@ pub fn leave_empty() {
     Context::leave_empty();
 }
 
-/// The vectors' way in: an exit from a guest, with ESR_EL2 or [`crate::pe::INTERRUPT`].
+/// The vectors' way in: an exit from a guest, with ESR_EL2 or [`crate::pe::INTERRUPT`]. Some go by `measured`, which is
+/// another closure so that `handler` has one caller and becomes part of it.
 ///
 /// # Safety
 /// Called by the vectors only, with the frame of the vCPU that ran.
@@ -249,12 +250,13 @@ pub unsafe fn enter<K: Kernel>(
     frame: *mut Vcpu<K>,
     syndrome: u64,
     handler: impl FnOnce(&mut Pe<K>, Loaded<K>) -> Loaded<K>,
+    measured: impl FnOnce(&mut Pe<K>, Loaded<K>) -> Loaded<K>,
 ) -> *mut Vcpu<K> {
     // SAFETY: SP_EL2 held the pointer that `Loaded` gave when the guest was entered; `pe` is this PE's, which no other
     // reference reaches while its guest runs.
     let (pe, loaded) = unsafe { (&mut *(*frame).pe, Loaded(NonNull::new_unchecked(frame), PhantomData)) };
     if pe.exits.record(syndrome, loaded.elr()) {
-        return K::measured(pe, loaded, handler).0.as_ptr();
+        return measured(pe, loaded).0.as_ptr();
     }
     handler(pe, loaded).0.as_ptr()
 }

@@ -70,7 +70,7 @@ fn undefined(vcpu: &mut Loaded) {
 /// A physical interrupt while a guest ran.
 #[inline(always)]
 pub fn interrupt(pe: &mut Pe, vcpu: Loaded) -> Loaded {
-    if gic::is_v3() {
+    if pe.has_gic_v3() {
         interrupt_on::<ListRegistersV3>(pe, vcpu)
     } else {
         interrupt_on::<ListRegistersV2>(pe, vcpu)

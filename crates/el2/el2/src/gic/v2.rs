@@ -20,78 +20,79 @@ const LR0: u64 = 0x100;
 /// List registers that the vGIC uses at most.
 const LISTS: usize = 16;
 
+/// Stores to the register `OFFSET + further` of a frame.
 #[inline(always)]
-fn set(frame: &AtomicU64, offset: u64, value: u32) {
+fn set<const OFFSET: u64>(frame: &AtomicU64, further: u64, value: u32) {
     // SAFETY: the frame was mapped by `super::start`; offsets are inside its first 4 KiB (GICC_DIR: 8 KiB).
-    unsafe { store32(frame.load(Ordering::Relaxed).wrapping_add(offset), value) };
+    unsafe { store32::<OFFSET>(frame.load(Ordering::Relaxed).wrapping_add(further), value) };
 }
 
 #[inline(always)]
-fn get(frame: &AtomicU64, offset: u64) -> u32 {
+fn get<const OFFSET: u64>(frame: &AtomicU64, further: u64) -> u32 {
     // SAFETY: as in `set`.
-    unsafe { load32(frame.load(Ordering::Relaxed).wrapping_add(offset)) }
+    unsafe { load32::<OFFSET>(frame.load(Ordering::Relaxed).wrapping_add(further)) }
 }
 
 pub(super) fn start(gicd: Pa, gicc: Pa, gich: Pa, gicv: PaRange) {
     for (frame, at) in [(&GICD, gicd), (&GICC, gicc), (&GICH, gich), (&GICV, gicv.start)] {
         frame.store(at.0, Ordering::Relaxed);
     }
-    let lines = u64::from(get(&GICD, 4) & 31) + 1;
-    set(&GICD, 0, 0);
+    let lines = u64::from(get::<4>(&GICD, 0) & 31) + 1;
+    set::<0>(&GICD, 0, 0);
     for word in 1..lines {
-        set(&GICD, 0x180 + 4 * word, !0);
-        set(&GICD, 0x380 + 4 * word, !0);
+        set::<0x180>(&GICD, 4 * word, !0);
+        set::<0x380>(&GICD, 4 * word, !0);
         for byte in 0..8 {
-            set(&GICD, 0x400 + 32 * word + 4 * byte, 0x8080_8080);
+            set::<0x400>(&GICD, 32 * word + 4 * byte, 0x8080_8080);
         }
     }
-    set(&GICD, 0, 1);
+    set::<0>(&GICD, 0, 1);
 }
 
 pub(super) fn start_pe() -> u64 {
-    set(&GICD, 0x180, !0);
-    set(&GICD, 0x380, !0);
+    set::<0x180>(&GICD, 0, !0);
+    set::<0x380>(&GICD, 0, !0);
     for word in 0..8 {
-        set(&GICD, 0x400 + 4 * word, 0x8080_8080);
+        set::<0x400>(&GICD, 4 * word, 0x8080_8080);
     }
-    set(&GICD, 0x100, 1 | 1 << 25 | 1 << 26 | 1 << 27);
-    set(&GICC, 4, 0xff);
-    set(&GICC, 0, 1 | 1 << 9); // enable, EOImode
-    set(&GICH, HCR, 1);
+    set::<0x100>(&GICD, 0, 1 | 1 << 25 | 1 << 26 | 1 << 27);
+    set::<4>(&GICC, 0, 0xff);
+    set::<0>(&GICC, 0, 1 | 1 << 9); // enable, EOImode
+    set::<HCR>(&GICH, 0, 1);
     // GICD_ITARGETSR0 reads as this PE's own mask in each byte.
-    u64::from(get(&GICD, 0x800) & 0xff)
+    u64::from(get::<0x800>(&GICD, 0) & 0xff)
 }
 
 /// INTID, and for an SGI who sent it: the same value ends it.
 #[inline(always)]
 pub(super) fn acknowledge() -> u32 {
-    get(&GICC, 0xc)
+    get::<0xc>(&GICC, 0)
 }
 
 #[inline(always)]
 pub(super) fn drop_priority(iar: u32) {
-    set(&GICC, 0x10, iar);
+    set::<0x10>(&GICC, 0, iar);
 }
 
 #[inline(always)]
 pub(super) fn deactivate(iar: u32) {
-    set(&GICC, 0x1000, iar);
+    set::<0x1000>(&GICC, 0, iar);
 }
 
 pub(super) fn send_sgi(intid: u32, target: u64) {
-    set(&GICD, 0xf00, (target as u32 & 0xff) << 16 | intid);
+    set::<0xf00>(&GICD, 0, (target as u32 & 0xff) << 16 | intid);
 }
 
 pub(super) fn enable_spi(intid: u32, target: u64) {
     // Byte registers, written as the word that holds them.
-    let word = 0x800 + u64::from(intid & !3);
+    let word = u64::from(intid & !3);
     let shift = 8 * (intid & 3);
-    set(&GICD, word, get(&GICD, word) & !(0xff << shift) | (target as u32 & 0xff) << shift);
-    set(&GICD, 0x100 + 4 * u64::from(intid / 32), 1 << (intid % 32));
+    set::<0x800>(&GICD, word, get::<0x800>(&GICD, word) & !(0xff << shift) | (target as u32 & 0xff) << shift);
+    set::<0x100>(&GICD, 4 * u64::from(intid / 32), 1 << (intid % 32));
 }
 
 pub(super) fn set_active(intid: u32, active: bool) {
-    set(&GICD, if active { 0x300 } else { 0x380 }, 1 << intid);
+    set::<0x300>(&GICD, if active { 0 } else { 0x80 }, 1 << intid);
 }
 
 pub(super) fn virtual_interface() -> Pa {
@@ -117,7 +118,7 @@ impl Hardware for ListRegistersV2 {
 
     #[inline(always)]
     fn peek() -> Acknowledged {
-        Acknowledged(get(&GICC, 0x18))
+        Acknowledged(get::<0x18>(&GICC, 0))
     }
 
     #[inline(always)]
@@ -132,38 +133,38 @@ impl Hardware for ListRegistersV2 {
 
     #[inline(always)]
     fn count(&self) -> usize {
-        (get(&GICH, VTR) & 63) as usize + 1
+        (get::<VTR>(&GICH, 0) & 63) as usize + 1
     }
 
     #[inline(always)]
     fn get(&self, index: usize) -> u64 {
-        u64::from(get(&GICH, LR0 + 4 * (index as u64 & 63)))
+        u64::from(get::<LR0>(&GICH, 4 * (index as u64 & 63)))
     }
 
     #[inline(always)]
     fn set(&mut self, index: usize, value: u64) {
-        set(&GICH, LR0 + 4 * (index as u64 & 63), value as u32);
+        set::<LR0>(&GICH, 4 * (index as u64 & 63), value as u32);
     }
 
     /// The first 32: the vGIC uses 16 at most.
     #[inline(always)]
     fn empty(&self) -> u64 {
-        u64::from(get(&GICH, ELRSR0))
+        u64::from(get::<ELRSR0>(&GICH, 0))
     }
 
     #[inline(always)]
     fn control(&self) -> u64 {
-        u64::from(get(&GICH, HCR))
+        u64::from(get::<HCR>(&GICH, 0))
     }
 
     #[inline(always)]
     fn set_control(&mut self, value: u64) {
-        set(&GICH, HCR, value as u32);
+        set::<HCR>(&GICH, 0, value as u32);
     }
 
     #[inline(always)]
     fn vmcr(&self) -> u64 {
-        u64::from(get(&GICH, VMCR))
+        u64::from(get::<VMCR>(&GICH, 0))
     }
 }
 
@@ -187,9 +188,9 @@ impl Saved {
     #[inline(always)]
     pub(super) fn save(&mut self) {
         let mut here = ListRegistersV2::here();
-        self.vmcr = get(&GICH, VMCR);
-        self.active = get(&GICH, APR);
-        self.control = get(&GICH, HCR);
+        self.vmcr = get::<VMCR>(&GICH, 0);
+        self.active = get::<APR>(&GICH, 0);
+        self.control = get::<HCR>(&GICH, 0);
         let all = (2u64 << (here.count() - 1).min(LISTS - 1)) - 1;
         self.used = !here.empty() & all;
         let mut used = self.used;
@@ -205,14 +206,14 @@ impl Saved {
     #[inline(always)]
     pub(super) fn load(&mut self) {
         let mut here = ListRegistersV2::here();
-        set(&GICH, VMCR, self.vmcr);
-        set(&GICH, APR, self.active);
+        set::<VMCR>(&GICH, 0, self.vmcr);
+        set::<APR>(&GICH, 0, self.active);
         let mut used = self.used;
         while used != 0 {
             let index = used.trailing_zeros() as usize & (LISTS - 1);
             used &= used - 1;
             here.set(index, u64::from(self.lists[index]));
         }
-        set(&GICH, HCR, self.control);
+        set::<HCR>(&GICH, 0, self.control);
     }
 }

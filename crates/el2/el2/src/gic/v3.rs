@@ -20,12 +20,12 @@ fn gicd() -> u64 {
 
 fn set(at: u64, value: u32) {
     // SAFETY: callers pass addresses inside the frames that `super::start` mapped.
-    unsafe { store32(at, value) };
+    unsafe { store32::<0>(at, value) };
 }
 
 fn get(at: u64) -> u32 {
     // SAFETY: as in `set`.
-    unsafe { load32(at) }
+    unsafe { load32::<0>(at) }
 }
 
 pub(super) fn start(gicd: Pa, gicr: [Option<PaRange>; 2]) {
