@@ -102,8 +102,13 @@ impl RunQueue {
     /// Takes out the vCPU that is to run, the one furthest behind.
     #[inline]
     pub fn pick(&mut self) -> Option<VcpuSlot> {
-        let next = *self.heap.first().filter(|_| self.len != 0)?;
-        self.remove_at(0);
+        let last = self.len.checked_sub(1)?;
+        let next = *self.heap.first()?;
+        if last == 0 {
+            self.len = 0;
+        } else {
+            self.remove_at(0);
+        }
         self.running = Some(next.vruntime);
         self.raise_floor(next.vruntime);
         Some(next.slot)
