@@ -1,4 +1,6 @@
-// The host's settings: what is saved stays, and another address is on trial until someone says that it works.
+// The host: what is saved of its settings stays, another address is on trial until someone says that it works, and what helps
+// to find a fault is a file.
+import { readFileSync } from "node:fs";
 import { expect, settled, test, told } from "./fixtures";
 
 test.use({ storageState: ({ state }, use) => use(state) });
@@ -51,4 +53,16 @@ test("a refused setting says why; another address is on trial, taken back, and k
   await expect(trial).toHaveCount(0);
   const { settings } = await api.call("GET", "/api/v1/host/settings");
   expect(settings.ipv4).toMatchObject({ method: "static", address: "192.0.2.11/24", gateway: "192.0.2.1" });
+});
+
+test("the support bundle is saved as a file", async ({ page }) => {
+  await page.goto("/host");
+  const saved = page.waitForEvent("download");
+  await page.getByRole("link", { name: "Save the bundle" }).click();
+  const file = await saved;
+  expect(file.suggestedFilename()).toMatch(/\.tar$/);
+  const tar = readFileSync(await file.path(), "latin1");
+  // As POSIX has it, at the end of the first head's fields.
+  expect(tar.slice(257, 262)).toBe("ustar");
+  expect(tar).toContain("host.json");
 });

@@ -2,6 +2,7 @@
 
 import { t } from "../i18n";
 import { segments } from "../state/router";
+import { SupportBundle } from "../host/bundle";
 import { Identity } from "../host/identity";
 import { HostLog } from "../host/log";
 import { HostPower } from "../host/power";
@@ -30,7 +31,12 @@ export default function HostPage() {
       {tab === "about" ? (
         <>
           <Identity />
-          {may("administrator") && host.value ? <HostPower /> : null}
+          {may("administrator") && host.value ? (
+            <>
+              <SupportBundle />
+              <HostPower />
+            </>
+          ) : null}
         </>
       ) : null}
     </div>
