@@ -434,8 +434,9 @@ fn an_uploaded_installer_shows_its_first_screen() -> Result<()> {
     house.cli.trust(&mut machine, house.port)?;
     house.cli.log_in_first(&machine, PASSWORD)?;
     let iso = Artifacts::here().guest("installer.iso").display().to_string();
-    house.cli.run(&["import", &iso, "installer"], "")?;
-    let size = ["--vcpus", "2", "--memory", "512MiB", "--volume", "installer", "--firmware", "edk2.fd"];
+    // A CD as it was uploaded: no copy is made of it.
+    house.cli.run(&["storage", "upload", &iso, "iso:installer"], "")?;
+    let size = ["--vcpus", "2", "--memory", "512MiB", "--iso", "installer", "--firmware", "edk2.fd"];
     house.cli.run(&[&["vm", "create", "installer"], &size[..]].concat(), "")?;
     house.cli.run(&["vm", "start", "installer"], "")?;
     let mut console = house.cli.console("installer", &house.file("installer.log"))?;
