@@ -115,6 +115,16 @@ impl RamVmkernel {
     pub fn log(&self) -> Vec<String> {
         self.state.borrow().log.clone()
     }
+
+    fn host_use(&self) -> HostUse {
+        let now = self.environment.uptime();
+        let at = nanoseconds(now);
+        let (ran, [_, _, uplink_in, uplink_out]) = self.state.borrow().vms.all_done(now);
+        // The host itself takes a 50th of one PE.
+        let idle_time = (at * u64::from(PES)).saturating_sub(ran + at / 50);
+        let unix_seconds = self.environment.unix_seconds();
+        HostUse { at, idle_time, pes: PES.into(), uplink_in, uplink_out, unix_seconds, reserved: [0; 2] }
+    }
 }
 
 /// The value of an answer, and the bytes after it; or why there is none.
@@ -178,15 +188,7 @@ impl Vmkernel for RamVmkernel {
                 Ok([0; 3])
             }
             Call::GetHostUse => {
-                let now = self.environment.uptime();
-                let at = nanoseconds(now);
-                let (ran, [_, _, uplink_in, uplink_out]) = self.state.borrow().vms.all_done(now);
-                // The host itself takes a 50th of one PE.
-                let idle_time = (at * u64::from(PES)).saturating_sub(ran + at / 50);
-                let unix_seconds = self.environment.unix_seconds();
-                let (pes, reserved) = (PES.into(), [0; 2]);
-                let record = HostUse { at, idle_time, pes, uplink_in, uplink_out, unix_seconds, reserved };
-                fill(buffer, &record.to_bytes());
+                fill(buffer, &self.host_use().to_bytes());
                 Ok([0; 3])
             }
             Call::ReadConsole if arguments.starts_with(&[0, 0]) => {

@@ -17,11 +17,36 @@ use std::time::Duration;
 /// How often, once a second, a host that does not answer is asked again where it is worth it.
 pub const TRIES: u32 = 60;
 
+/// How often something is asked for anew whose answer was lost.
+const TRIES_ANEW: u32 = 8;
+
 /// How long an answer that may be asked for again is waited for.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-fn is_silence(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
+/// Asks anew, each second, while connections end without an answer: hostd may be restarting.
+fn until_answered(mut ask: impl FnMut() -> Result<Answer>) -> Result<Answer> {
+    for _ in 1..TRIES_ANEW {
+        match ask() {
+            Err(error) if is_lost(&error) => std::thread::sleep(Duration::from_secs(1)),
+            answer => return answer,
+        }
+    }
+    ask()
+}
+
+/// The host was reached, and whether it did what it was asked for is not known. (One that is not reached is another case:
+/// it may be off.)
+fn is_lost(error: &anyhow::Error) -> bool {
+    use io::ErrorKind::{
+        BrokenPipe, ConnectionAborted, ConnectionReset, TimedOut, UnexpectedEof, WouldBlock,
+    };
+    let lost = [BrokenPipe, ConnectionAborted, ConnectionReset, TimedOut, UnexpectedEof, WouldBlock];
+    error.downcast_ref().is_some_and(|error: &io::Error| lost.contains(&error.kind()))
+        || error.downcast_ref().is_some_and(|refusal: &Refusal| refusal.reason == "key-in-use")
+}
+
+fn cut(text: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, text)
 }
 
 /// A host to ask.
@@ -83,18 +108,21 @@ impl Client {
 
     /// Asks for a resource, again where hostd seems to have ended meanwhile: that changes nothing.
     pub fn get(&self, path: &str) -> Result<Value> {
-        for _ in 0..2 {
-            let answer = self.begin("GET", path, "Content-Length: 0\r\n").and_then(|mut connection| {
-                connection.set_patience(PATIENCE)?;
-                read_answer(&mut connection)
-            });
-            match answer {
-                Err(error) if error.downcast_ref::<io::Error>().is_some_and(is_silence) => {}
-                Err(error) => return Err(error),
-                Ok(answer) => return checked(answer)?.json(),
-            }
-        }
-        self.send("GET", path, "", &[])?.json()
+        let ask = || {
+            let mut connection = self.begin("GET", path, "Content-Length: 0\r\n")?;
+            connection.set_patience(PATIENCE)?;
+            checked(read_answer(&mut connection)?)
+        };
+        until_answered(ask)?.json()
+    }
+
+    /// Has something made or done by a `POST`, once, also where hostd ends before it has answered: the host tells a second
+    /// request with the same key what it answered the first. For those that take an `Idempotency-Key`.
+    pub fn make(&self, path: &str, resource: &Value) -> Result<Answer> {
+        let key = uuid::Uuid::new_v4();
+        let lines = format!("Content-Type: application/json\r\nIdempotency-Key: {key}\r\n");
+        let body = resource.to_string();
+        until_answered(|| self.send("POST", path, &lines, body.as_bytes()))
     }
 
     /// Sends a resource.
@@ -258,13 +286,14 @@ fn checked(answer: Answer) -> Result<Answer> {
 fn error_of(problem: &ProblemDetails) -> anyhow::Error {
     let field = problem.field.as_ref().map(|field| format!("{field}: ")).unwrap_or_default();
     let text = format!("{field}{}; {}", problem.detail, problem.remedy);
-    Refusal { status: problem.status, text }.into()
+    Refusal { status: problem.status, reason: problem.reason.to_string(), text }.into()
 }
 
 /// What the host said no to, and why.
 #[derive(Debug)]
 pub struct Refusal {
     status: u16,
+    reason: String,
     text: String,
 }
 
@@ -300,7 +329,7 @@ fn read_head(connection: &mut Connection) -> Result<(Answer, Vec<u8>)> {
         }
         let mut piece = [0; 4096];
         match connection.read(&mut piece)? {
-            0 => bail!("the host closed the connection without an answer"),
+            0 => return Err(cut("the host closed the connection without an answer").into()),
             read => bytes.extend_from_slice(&piece[..read]),
         }
     }
@@ -313,7 +342,40 @@ fn read_answer(connection: &mut Connection) -> Result<Answer> {
     let left = u64::saturating_sub(length, answer.body.len() as u64);
     connection.take(left).read_to_end(&mut answer.body)?;
     if (answer.body.len() as u64) < length {
-        bail!("the host's answer is cut");
+        return Err(cut("the host's answer is cut").into());
     }
     Ok(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    /// A host that hangs up on the first request, and answers the second; both, as it heard them.
+    fn forgetful(listener: &TcpListener) -> [String; 2] {
+        let hear = |answer: &str| {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut heard = vec![0; 4096];
+            let bytes = stream.read(&mut heard).unwrap();
+            stream.write_all(answer.as_bytes()).unwrap();
+            String::from_utf8_lossy(&heard[..bytes]).into_owned()
+        };
+        [hear(""), hear("HTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\n{}")]
+    }
+
+    #[test]
+    fn what_is_made_is_asked_for_again_under_the_same_key() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let host = std::thread::spawn(move || forgetful(&listener));
+        let client = Client::new(Context { url, ..Context::default() }).unwrap();
+        let answer = client.make("/api/v1/uploads", &serde_json::json!({ "name": "image:a" })).unwrap();
+        assert_eq!(answer.status, 201);
+        let key = |text: &str| {
+            text.lines().find_map(|line| line.strip_prefix("Idempotency-Key: ").map(str::to_owned))
+        };
+        let [first, second] = host.join().unwrap().map(|text| key(&text).unwrap());
+        assert_eq!(first, second);
+    }
 }

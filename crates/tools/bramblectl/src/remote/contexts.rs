@@ -14,7 +14,7 @@ pub struct Contexts {
 }
 
 /// A host.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 pub struct Context {
     pub name: String,
     pub url: String,

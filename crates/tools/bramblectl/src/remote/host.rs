@@ -66,7 +66,7 @@ impl HostCommand {
         let client = show.client()?;
         let power = |action: &str, now: bool| -> Result<()> {
             let request = json!({ "action": action, "at_once": now });
-            show.one(&client.json("POST", "/api/v1/host/power", &request)?.json()?);
+            show.one(&client.make("/api/v1/host/power", &request)?.json()?);
             Ok(())
         };
         match self {

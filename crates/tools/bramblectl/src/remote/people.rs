@@ -68,7 +68,7 @@ impl UserCommand {
             Self::Create { name, role } => {
                 let password = login::new_password(&format!("first password of {name}"))?;
                 let new = json!({ "name": name, "role": role.name(), "password": password });
-                show.one(&client.json("POST", "/api/v1/users", &new)?.json()?);
+                show.one(&client.make("/api/v1/users", &new)?.json()?);
             }
             Self::Change { user, role, reset_password } => {
                 ensure!(

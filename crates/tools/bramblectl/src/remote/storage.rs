@@ -104,7 +104,7 @@ impl StorageCommand {
             Self::Make { disk, erase } => {
                 let new =
                     if erase { json!({ "disk": disk, "erase_disk": disk }) } else { json!({ "disk": disk }) };
-                let answer = client.json("POST", "/api/v1/datastore", &new)?;
+                let answer = client.make("/api/v1/datastore", &new)?;
                 show.one(&client.ended(&answer)?);
             }
             Self::Volumes => {
@@ -113,11 +113,11 @@ impl StorageCommand {
             Self::Volume { volume } => show.one(&client.get(&at(&client, &volume)?)?),
             Self::Create { name, size } => {
                 let new = json!({ "name": name, "bytes": size });
-                show.one(&client.json("POST", "/api/v1/volumes", &new)?.json()?);
+                show.one(&client.make("/api/v1/volumes", &new)?.json()?);
             }
             Self::Clone { volume, name } => {
                 let new = json!({ "name": name, "source": find(&client, &volume)?["id"] });
-                show.one(&client.json("POST", "/api/v1/volumes", &new)?.json()?);
+                show.one(&client.make("/api/v1/volumes", &new)?.json()?);
             }
             Self::Resize { volume, size } => {
                 let at = at(&client, &volume)?;
@@ -148,11 +148,11 @@ impl StorageCommand {
                 if let Some(network) = &network {
                     new["network_config"] = read(network)?.into();
                 }
-                show.one(&client.json("POST", "/api/v1/seeds", &new)?.json()?);
+                show.one(&client.make("/api/v1/seeds", &new)?.json()?);
             }
             Self::Import { object, volume } => {
                 let new = json!({ "object": object, "volume": volume });
-                let answer = client.json("POST", "/api/v1/imports", &new)?;
+                let answer = client.make("/api/v1/imports", &new)?;
                 show.one(&client.ended(&answer)?);
             }
         }

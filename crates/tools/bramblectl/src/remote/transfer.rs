@@ -32,8 +32,7 @@ impl ImportOptions {
         let image = Image::of(&self.file)?;
         let object = format!("image:{volume}");
         upload(&client, &image.path, &object)?;
-        let answer =
-            client.json("POST", "/api/v1/imports", &json!({ "object": object, "volume": volume }))?;
+        let answer = client.make("/api/v1/imports", &json!({ "object": object, "volume": volume }))?;
         let task = client.ended(&answer)?;
         if !self.keep {
             let path = format!("/api/v1/objects/{}", super::escaped(&object));
@@ -103,7 +102,7 @@ pub fn upload(client: &Client, path: &Path, name: &str) -> Result<Value> {
         Some(upload) => upload.clone(),
         None => {
             let new = json!({ "name": name, "bytes": bytes, "sha256": sha256 });
-            client.json("POST", "/api/v1/uploads", &new)?.json()?
+            client.make("/api/v1/uploads", &new)?.json()?
         }
     };
     let at = format!("/api/v1/uploads/{}", upload["id"].as_str().context("the host gives no upload")?);

@@ -114,7 +114,7 @@ impl VmCommand {
             Self::Show { vm } => show.one(&client.get(&at(&vm))?),
             Self::Configuration { vm } => configure::print(&client.get(&at(&vm))?)?,
             Self::Create { vm, settings } => {
-                let made = client.json("POST", "/api/v1/vms", &configure::new(&vm, &settings)?)?;
+                let made = client.make("/api/v1/vms", &configure::new(&vm, &settings)?)?;
                 show.one(&made.json()?);
             }
             Self::Edit { vm, file, settings } => {
@@ -142,15 +142,14 @@ impl VmCommand {
                 if let Some(snapshot) = snapshot {
                     new["snapshot"] = find_snapshot(&client, &vm, &snapshot)?;
                 }
-                let begun = client.json("POST", &format!("{}/clone", at(&vm)), &new)?;
+                let begun = client.make(&format!("{}/clone", at(&vm)), &new)?;
                 show.one(&client.ended(&begun)?);
             }
             Self::ResetFirmware { vm } => {
                 drop(client.send("POST", &format!("{}/firmware/reset", at(&vm)), "", &[])?);
             }
             Self::Snapshot { vm, name } => {
-                let made =
-                    client.json("POST", &format!("{}/snapshots", at(&vm)), &json!({ "name": name }))?;
+                let made = client.make(&format!("{}/snapshots", at(&vm)), &json!({ "name": name }))?;
                 show.one(&made.json()?);
             }
             Self::Snapshots { vm } => {
@@ -174,7 +173,7 @@ fn at(vm: &str) -> String {
 }
 
 fn power(show: &Show, client: &Client, vm: &str, action: &str) -> Result<()> {
-    let answer = client.json("POST", &format!("{}/power", at(vm)), &json!({ "action": action }))?;
+    let answer = client.make(&format!("{}/power", at(vm)), &json!({ "action": action }))?;
     let task = client.ended(&answer)?;
     if show.json {
         println!("{task}");
