@@ -93,8 +93,8 @@ fn no_step_of_the_home_is_long() -> Result<()> {
     machine.expect("datastore    longest step", BOOT)?;
     let said = machine.expect("ticks)", ANSWER)?;
     let ticks = said.rsplit_once('(').and_then(|(_, rest)| rest.split(' ').next()?.parse::<u64>().ok());
-    // 16 instructions to a tick. 50,000 are wanted (docs/adr/0048); the last step of the mount takes 58,700.
-    ensure!(ticks.is_some_and(|ticks| ticks * 16 <= 60_000), "a step was too long: {said}");
+    // 16 instructions to a tick. A VM's record being read takes the most, 50,600.
+    ensure!(ticks.is_some_and(|ticks| ticks * 16 <= 55_000), "a step was too long: {said}");
     drop(machine);
     for path in [image, record] {
         fs::remove_file(path)?;

@@ -333,7 +333,7 @@ impl<P: BlockPort> Store<P> {
         let freed: u32 =
             before.iter().zip(bits.iter()).skip(HEADER_BYTES).map(|(b, a)| (b & !a).count_ones()).sum();
         attempt.root.freed = attempt.root.freed.saturating_add(u64::from(freed));
-        seal_bitmap(group, attempt.root.generation, &mut bits);
+        seal_bitmap(group, attempt.root.generation, &mut bits, &|page| self.port.checksum(page));
         let slot = (entry.slot.saturating_add(1)) % 3;
         let crc = self.port.checksum(&bits);
         let free = u16::try_from(len.saturating_sub(count_used(&bits, len))).unwrap_or(0);

@@ -346,11 +346,11 @@ pub fn decode_group(page: &PageBytes, i: usize) -> Group {
 }
 
 /// Writes the header of a bitmap block over bits that are set already, and seals it.
-pub fn seal_bitmap(group: u32, generation: u64, page: &mut PageBytes) {
+pub fn seal_bitmap(group: u32, generation: u64, page: &mut PageBytes, checksum: &dyn Fn(&PageBytes) -> u32) {
     put_u32(page, 0, MAGIC_BITMAP);
     put_u64(page, 8, generation);
     put_u32(page, 16, group);
-    seal(page);
+    seal_by(page, checksum);
 }
 
 /// The generation of a block whose checksum was found right, if it is a bitmap of `group`.

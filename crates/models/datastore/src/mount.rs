@@ -88,6 +88,17 @@ pub fn run<T>(future: impl Future<Output = T>) -> T {
     }
 }
 
+/// Lets the owner do something else before it goes on.
+struct Pause(bool);
+
+impl Future for Pause {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
+        if core::mem::replace(&mut self.0, true) { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
 /// One request to a device that nobody else uses.
 pub(crate) struct Transfer<'a, P: BlockPort> {
     port: &'a mut P,
@@ -333,10 +344,10 @@ pub async fn mount<P: BlockPort>(mut port: P, options: Options) -> Result<Store<
     match open(&mut port, &mut events).await {
         Err(error) => Err((port, error)),
         Ok((superblock, loaded, log_kept)) => {
-            let mut store = match assemble(port, options, superblock, loaded, log_kept, events) {
-                Ok(store) => store,
-                Err(port) => return Err((port, MountError::NoMemory)),
+            let Some(pool) = take_pages(&mut port, options).await else {
+                return Err((port, MountError::NoMemory));
             };
+            let mut store = assemble(port, pool, options, superblock, loaded, log_kept, events);
             if let Err(error) = store.replay().await {
                 return Err((store.port, error));
             }
@@ -398,27 +409,34 @@ async fn open<P: BlockPort>(
     }
 }
 
+/// The pages that the options ask for, half of them at a time.
+async fn take_pages<P: BlockPort>(port: &mut P, options: Options) -> Option<Vec<P::Page>> {
+    let pages = options.io_pages.max(64).saturating_add(options.cache_pages.max(64));
+    let mut pool = Vec::with_capacity(pages);
+    while pool.len() < pages {
+        if pool.len() == pages / 2 {
+            Pause(false).await;
+        }
+        pool.push(port.allocate()?);
+    }
+    Pause(false).await;
+    Some(pool)
+}
+
 fn assemble<P: BlockPort>(
-    mut port: P,
+    port: P,
+    pool: Vec<P::Page>,
     options: Options,
     superblock: Superblock,
     loaded: Loaded,
     log_kept: u64,
     events: VecDeque<Event>,
-) -> Result<Store<P>, P> {
+) -> Store<P> {
     let cache_pages = options.cache_pages.max(64);
-    let pages = options.io_pages.max(64).saturating_add(cache_pages);
-    let mut pool = Vec::with_capacity(pages);
-    for _ in 0..pages {
-        match port.allocate() {
-            Some(page) => pool.push(page),
-            None => return Err(port),
-        }
-    }
     let Loaded { root, groups, catalog, .. } = loaded;
     let geometry = Geometry { blocks: root.blocks, ..superblock.geometry };
     let active = Generation { log_start: root.log_seq, ..Generation::default() };
-    Ok(Store {
+    Store {
         port,
         options,
         superblock,
@@ -459,7 +477,7 @@ fn assemble<P: BlockPort>(
         commit_root: false,
         grown_from: None,
         root,
-    })
+    }
 }
 
 impl<P: BlockPort> Store<P> {

@@ -58,7 +58,7 @@ impl<P: BlockPort> Check<'_, '_, P> {
         for bit in (0..len).filter(|bit| self.was_seen(start.saturating_add(*bit))) {
             mark(&mut bits, bit, 1, true);
         }
-        seal_bitmap(group, 0, &mut bits);
+        seal_bitmap(group, 0, &mut bits, &|page| crate::crc32c(page));
         self.put_back(geometry.bitmap_block(group, u32::from(entry.slot)), bits, entry.crc).await
     }
 

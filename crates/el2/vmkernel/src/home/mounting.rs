@@ -22,8 +22,7 @@ use datastore::{MountError, Options, Store, mount};
 use drivers::partition::{OURS, Partition};
 use el2::page::Page;
 
-/// Pages for metadata and for data in flight, 2 MiB each, taken when a datastore is mounted. Mounting hands all of them to the
-/// store in one step.
+/// Pages for metadata and for data in flight, 2 MiB each, taken when a datastore is mounted.
 const CACHE_PAGES: usize = 512;
 const IO_PAGES: usize = 512;
 /// And a few that the store asks for beside them.
@@ -74,6 +73,9 @@ impl Home {
         place: Place,
         news: &mut Vec<News>,
     ) -> bool {
+        if pages.len() >= PAGES {
+            return self.begin_mounting(pages, place);
+        }
         let dma = place.disk.dma();
         let made = core::iter::from_fn(|| Page::take(&dma)).take(PAGES_A_STEP);
         let before = pages.len();
@@ -86,10 +88,11 @@ impl Home {
             );
             return self.give_up(host, news);
         }
-        if pages.len() < PAGES {
-            self.stage = Stage::Preparing(pages, place);
-            return true;
-        }
+        self.stage = Stage::Preparing(pages, place);
+        true
+    }
+
+    fn begin_mounting(&mut self, pages: Vec<Page>, place: Place) -> bool {
         let range = (place.partition.first.0, place.partition.sectors);
         let window = Window::new(place.disk.clone(), Owner::Datastore, range, false);
         let port = Port::new(window, pages, place.partition.sectors);
