@@ -155,6 +155,7 @@ fn build(
             Some(BootSpec::Firmware { bytes }) => bytes,
             _ => 0,
         },
+        kept_by: source.stored.then(|| document.name.clone()),
     };
     let devices = Box::new(Devices::new(&connections, disks, cards).map_err(disconnect)?);
     load_flash(&source, &mut stage2, &devices).map_err(disconnect)?;

@@ -200,12 +200,6 @@ fn begin(host: &'static Host, asked: &Asked) -> Result<Option<(u64, u64)>, Statu
         (RequestKind::Pause, Some(vm)) if !vm.is_stopping() => {
             vm::pause(&vm).then_some(Some(before)).ok_or(Status::Conflict)
         }
-        // They live as long as the VM runs: one that is off begins with new ones.
-        (RequestKind::ResetFirmwareVariables, None) => {
-            let boot = known.source.document.as_ref().map(|vm| &vm.boot);
-            let has_firmware = boot.is_some_and(|boot| boot.firmware.is_some());
-            has_firmware.then_some(None).ok_or(Status::NotFound)
-        }
         (RequestKind::Resume, Some(vm)) => vm::resume(&vm).then_some(None).ok_or(Status::Conflict),
         (RequestKind::ShutDown, Some(vm)) if !vm.is_paused() => {
             HomeShared::press(host, vm);
@@ -228,8 +222,10 @@ fn look_after_waiting(host: &Host, tray: &Tray) {
 
 fn outcome(host: &Host, begun: &Begun) -> Option<Status> {
     let target = VmHandle::from_raw(begun.asked.request.target);
-    let state = host.inventory.read(target, |known| (known.vm.clone(), known.starts, known.failures));
-    let Ok((vm, starts, failures)) = state else { return Some(Status::Failed) };
+    let state = host
+        .inventory
+        .read(target, |known| (known.vm.clone(), known.starts, known.failures, known.name.clone()));
+    let Ok((vm, starts, failures, name)) = state else { return Some(Status::Failed) };
     let is_off = vm.is_none();
     let is_new = starts > begun.starts;
     if failures > begun.failures && !is_new {
@@ -239,7 +235,7 @@ fn outcome(host: &Host, begun: &Begun) -> Option<Status> {
         // It went off, or started anew, before it stood still.
         RequestKind::Pause if is_off || is_new => Some(Status::Conflict),
         RequestKind::Pause => vm.is_some_and(|vm| vm.stands_still()).then_some(Status::Ok),
-        RequestKind::PowerOff => (is_off || is_new).then_some(Status::Ok),
+        RequestKind::PowerOff => (is_off && !host.home.is_unsaved(&name) || is_new).then_some(Status::Ok),
         // It went off instead: a stop that was asked for before, or it could not be started anew.
         RequestKind::Reset if is_off && !is_new => Some(Status::Failed),
         _ => is_new.then_some(Status::Ok),

@@ -4,6 +4,7 @@
 //! lock order: registers → transmit half → switch → receive halves → interrupt lines.
 
 use crate::desk::{self, Calls, Door, Tray};
+use crate::home::variables::Variables;
 use crate::home::volume::Client;
 use crate::host::Host;
 use crate::host_disk::Backend;
@@ -16,7 +17,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use alloc::{boxed::Box, format};
 use chipset::Pl011;
-use chipset::flash::{Flash, Mapping, Rom};
+use chipset::flash::{KEPT_BYTES, Mapping, Rom};
 use chipset::pl031::Pl031;
 use chipset::pl061::Pl061;
 use el2::ram::GuestRam;
@@ -35,7 +36,7 @@ type EntropySource = VirtioMmio<virtio::EntropySource<HostEntropy>, Arc<GuestRam
 /// The line of PL061 that the power button pulls, as in the plan's device tree.
 const POWER_BUTTON_LINE: u8 = machine::layout::POWER_BUTTON_LINE;
 /// RAM for the variables that firmware keeps: one block; the rest of bank 1 reads as zero and takes no writes.
-const VARIABLE_BYTES: u64 = el2::memory::BLOCK_BYTES;
+const _: () = assert!(KEPT_BYTES == el2::memory::BLOCK_BYTES);
 
 /// The host's generator, for guests.
 #[derive(Clone, Copy)]
@@ -84,7 +85,8 @@ pub struct Devices {
     /// A world's call queue.
     pub calls: Option<Calls>,
     code: Mutex<Rom<Arc<GuestRam>>>,
-    variables: Mutex<Flash<Arc<GuestRam>>>,
+    /// What its firmware keeps.
+    pub variables: Arc<Variables>,
     /// Contents of the two flash banks.
     pub banks: [Arc<GuestRam>; 2],
 }
@@ -103,6 +105,8 @@ pub struct Connections<'a> {
     pub streams: [&'a Arc<Stream>; 2],
     /// Bytes of firmware.
     pub firmware_bytes: u64,
+    /// The name that its variables are kept by.
+    pub kept_by: Option<String>,
     /// A world's requests.
     pub tray: Option<&'a Arc<Tray>>,
 }
@@ -128,7 +132,7 @@ impl Devices {
         disks: Vec<(Backend, String)>,
         cards: Vec<SwitchPort>,
     ) -> Result<Self, String> {
-        let variable_bytes = if to.firmware_bytes == 0 { 0 } else { VARIABLE_BYTES };
+        let variable_bytes = if to.firmware_bytes == 0 { 0 } else { KEPT_BYTES };
         let code = to.bank(DeviceKind::FlashCode, to.firmware_bytes)?;
         let variables = to.bank(DeviceKind::FlashVariables, variable_bytes)?;
         let volume = |(disk, _): &(Backend, String)| match disk {
@@ -167,7 +171,7 @@ impl Devices {
                 VirtioMmio::new(device, to.ram.clone(), to.wire(DeviceKind::Calls))
             }),
             code: Mutex::new(Rom::new(code.clone(), code.range())),
-            variables: Mutex::new(Flash::new(variables.clone(), variables.range())),
+            variables: Arc::new(Variables::new(to.host, to.kept_by.clone(), variables.clone())),
             banks: [code, variables],
         })
     }
@@ -187,7 +191,7 @@ impl Devices {
         if let Some(calls) = &self.calls {
             calls.reset();
         }
-        self.variables.lock().reset();
+        self.variables.flash.lock().reset();
         *self.uart.lock() = Pl011::new(wire(machine::layout::UART_INTID), stream.clone());
         *self.rtc.lock() = Pl031::new(wire(machine::layout::RTC_INTID), HostClock(host));
         *self.gpio.lock() = Pl061::new(wire(machine::layout::GPIO_INTID));
@@ -219,7 +223,7 @@ pub fn read(vm: &Vm, device: DeviceKind, offset: u64, width: Width) -> u64 {
         DeviceKind::Rtc => devices.rtc.lock().read(offset, width),
         DeviceKind::Gpio => devices.gpio.lock().read(offset, width),
         DeviceKind::FlashCode => devices.code.lock().read(offset, width),
-        DeviceKind::FlashVariables => devices.variables.lock().read(offset, width),
+        DeviceKind::FlashVariables => devices.variables.flash.lock().read(offset, width),
         DeviceKind::Uart => devices.uart.lock().read(offset, width),
         DeviceKind::Gicd | DeviceKind::Gicc | DeviceKind::Gicr => 0,
     }
@@ -287,23 +291,16 @@ pub fn ring(pe: &mut Pe, vm: &Arc<Vm>) {
 
 /// A store to the variables' bank: in array mode the guest has it mapped to read, in any other mode every access traps.
 fn write_flash(vm: &Vm, offset: u64, width: Width, value: u64) {
-    let mut flash = vm.devices.variables.lock();
-    let before = flash.mapping();
-    flash.write(offset, width, value);
-    let after = flash.mapping();
-    if before == after {
-        return;
-    }
-    if let Some(stage2) = vm.stage2.lock().as_mut() {
-        let bank = &vm.devices.banks[1];
-        let done = match after {
+    let remap = |mapping| {
+        let mut stage2 = vm.stage2.lock();
+        let (Some(stage2), bank) = (stage2.as_mut(), &vm.devices.banks[1]) else { return Ok(()) };
+        match mapping {
             Mapping::ReadOnly => map_bank(stage2, bank),
             Mapping::Trapped => unmap_bank(stage2, bank),
-        };
-        drop(flash);
-        if let Err(why) = done {
-            crate::vm::stop_for(vm, &why);
         }
+    };
+    if let Err(why) = vm.devices.variables.write((offset, width, value), remap) {
+        crate::vm::stop_for(vm, &why);
     }
 }
 

@@ -11,6 +11,7 @@
 //! | `keepsakes` | the time and the seed that it keeps |
 //! | [`starts`] | VMs whose kernels are in it |
 //! | `tell` | what the host log says of it |
+//! | [`variables`] | what firmware of VMs keeps in flash |
 //!
 //! Called by [`crate::pe`] when something was asked for ([`HomeShared::wake`]), when the store's disk has finished requests,
 //! and when more is to be done; calls the store, `datastore::Front` and, for guests that are to hear something,
@@ -27,6 +28,7 @@ pub mod port;
 mod shared;
 pub mod starts;
 mod tell;
+pub mod variables;
 pub mod volume;
 
 use crate::Pe;

@@ -1,7 +1,7 @@
 //! The host ends or restarts, because a world asked for it: first its VMs, then the machine.
 //!
 //! Called by: [`crate::desk`] (the wish), [`crate::home`] (time goes by), on the home. What guests and worlds were told is
-//! safe is on the disk already, so nothing is left to be written.
+//! safe is on the disk already, so nothing is left to be written but what VMs' firmware kept at last.
 
 use crate::home::HomeShared;
 use crate::host::Host;
@@ -82,8 +82,9 @@ pub fn look(host: &Host) -> u64 {
     if !guests.is_empty() && now >= polite_until {
         guests.iter().for_each(|vm| crate::vm::stop(vm, Wanted::Off));
     }
+    let is_quiet = guests.is_empty() && !host.home.is_any_unsaved();
     if now >= earliest
-        && (guests.is_empty() || now >= latest)
+        && (is_quiet || now >= latest)
         && let Some(devices) = host.devices.get()
     {
         log!(host.console, "host: {}", if restart { "restart" } else { "off" });

@@ -172,8 +172,8 @@ pub fn start_waiting(host: &'static Host, devices: &HostDevices) {
     *waiting = Waiting { vms: rest, starting: false, told: told || settled, over, last, due };
     drop(waiting);
     // The others may have ended meanwhile.
-    if over && !was_over && host.is_without_guests() && host.had_vms() {
-        all_vms_are_off(host);
+    if over && !was_over && host.had_vms() {
+        end_of_vms(host);
     }
 }
 
@@ -348,8 +348,15 @@ fn memory() -> String {
     format!("{guests} MiB for guests, {own} KiB for the host")
 }
 
+/// A VM is off, or what it kept is saved: perhaps it was the last.
+pub fn end_of_vms(host: &Host) {
+    if host.is_without_guests() && is_waiting_over(host) && !host.home.is_any_unsaved() {
+        all_vms_are_off(host);
+    }
+}
+
 /// The last VM is off.
-pub fn all_vms_are_off(host: &Host) {
+fn all_vms_are_off(host: &Host) {
     log!(host.console, "host: all VMs are off; {}", memory());
     crate::drill::at_end(host);
     if has_argument(host, "bramble.exit")

@@ -300,10 +300,9 @@ fn finish(host: &'static Host, vm: Arc<Vm>) {
     host.inventory.ended(&vm);
     host.vms.lock().retain(|other| other.id != vm.id);
     host.release_vmid(vm.vmid);
+    vm.devices.variables.vm_is_off();
     crate::log!(host.console, "{}: off", vm.name);
     drop(vm);
     crate::desk::vm_changed(host);
-    if host.is_without_guests() && crate::start::is_waiting_over(host) {
-        crate::start::all_vms_are_off(host);
-    }
+    crate::start::end_of_vms(host);
 }

@@ -95,6 +95,7 @@ requests! {
 
     /// Makes a VM, or changes the one of that name. Sends: its document, a `host.toml` with one `[[vm]]`. What a running
     /// VM can't take on waits for its next start. `target`: 0 to make one, else the handle of the one to change.
+    /// `argument`: 0, or the handle of the VM whose firmware variables a new one begins with.
     /// → its handle. Receives where it is `Invalid`: why, as text.
     PutVm = 16, send 16 * 1024, receive 512;
     /// Receives: a VM's document. → 1 where it comes from the boot archive, and can't be changed.

@@ -9,12 +9,21 @@
 //! that give no syndrome, and unmaps it in every other mode, where a load reads status. Stores always trap. Contents are
 //! written here behind the guest's back: the port's implementation cleans them to the point of coherency.
 //!
+//! What changes in the bank's first [`KEPT_BYTES`] is told page by page, for who keeps them ([`Flash::take_changed`]).
+//!
 //! Invariants: a command sequence that is left half-way changes nothing; programming clears bits only, erasing sets a
 //! whole block; every operation ends at once, so that the status is always ready.
 
 use ports::{GuestMemory, MmioDevice, Width};
 use specs::cfi;
 use specs::{Ipa, IpaRange};
+
+/// The bank's first bytes, whose changes are told.
+pub const KEPT_BYTES: u64 = 2 << 20;
+/// Bytes of a page.
+const PAGE_BYTES: u64 = 4096;
+const PAGES: u32 = 512;
+const _: () = assert!(PAGES as u64 * PAGE_BYTES == KEPT_BYTES);
 
 /// Bytes that one buffered program can span: words of at most 32 bits, both chips together.
 const BUFFER_BYTES: usize = 4 * cfi::BUFFER_WORDS as usize;
@@ -59,6 +68,28 @@ pub struct Flash<M> {
     next: Next,
     status: u8,
     buffer: Buffer,
+    changed: Changed,
+}
+
+/// Pages that changed, a bit each.
+struct Changed([u64; PAGES as usize / 64]);
+
+impl Changed {
+    fn has(&self, page: u32) -> bool {
+        self.0.get(page as usize / 64).is_some_and(|word| word >> (page % 64) & 1 != 0)
+    }
+
+    fn set(&mut self, page: u32, changed: bool) {
+        if let Some(word) = self.0.get_mut(page as usize / 64) {
+            *word = *word & !(1 << (page % 64)) | u64::from(changed) << (page % 64);
+        }
+    }
+
+    /// All pages of which some of these bytes are.
+    fn touch(&mut self, offset: u64, bytes: u64) {
+        let end = offset.saturating_add(bytes).div_ceil(PAGE_BYTES).min(PAGES.into());
+        (offset / PAGE_BYTES..end).for_each(|page| self.set(u32::try_from(page).unwrap_or(PAGES), true));
+    }
 }
 
 /// The data of a buffered program until it is confirmed.
@@ -80,7 +111,27 @@ impl<M: GuestMemory> Flash<M> {
             next: Next::Command,
             status: cfi::STATUS_READY,
             buffer: Buffer { bytes: [0xff; BUFFER_BYTES], start: 0, len: 0 },
+            changed: Changed([0; _]),
         }
+    }
+
+    /// Whether a page changed that was not taken since.
+    pub fn has_changed(&self) -> bool {
+        self.changed.0.iter().any(|word| *word != 0)
+    }
+
+    /// Takes the first run of pages of 4 KiB that changed, at most `most`: the first, and how many.
+    pub fn take_changed(&mut self, most: u32) -> Option<(u32, u32)> {
+        let first = (0..PAGES).find(|page| self.changed.has(*page))?;
+        let pages = (first..PAGES).take(most as usize).take_while(|page| self.changed.has(*page));
+        let count = u32::try_from(pages.count()).unwrap_or(0);
+        (first..first.saturating_add(count)).for_each(|page| self.changed.set(page, false));
+        Some((first, count))
+    }
+
+    /// Pages that were taken count as changed again.
+    pub fn put_back(&mut self, first: u32, count: u32) {
+        (first..first.saturating_add(count)).for_each(|page| self.changed.set(page, true));
     }
 
     /// The VM starts anew: the contents stay.
@@ -163,6 +214,7 @@ impl<M: GuestMemory> Flash<M> {
     fn program_buffer(&mut self) {
         let buffer = &mut self.buffer;
         let Some(bytes) = buffer.bytes.get(..buffer.len) else { return };
+        self.changed.touch(buffer.start, bytes.len() as u64);
         let done = and_into(&self.contents, self.range, buffer.start, bytes);
         if done.is_none() {
             self.status |= cfi::STATUS_PROGRAM_FAILED;
@@ -170,6 +222,7 @@ impl<M: GuestMemory> Flash<M> {
     }
 
     fn program(&mut self, offset: u64, bytes: &[u8]) {
+        self.changed.touch(offset, bytes.len() as u64);
         if and_into(&self.contents, self.range, offset, bytes).is_none() {
             self.status |= cfi::STATUS_PROGRAM_FAILED;
         }
@@ -177,6 +230,7 @@ impl<M: GuestMemory> Flash<M> {
 
     fn erase(&mut self, offset: u64) {
         let block = offset & !(cfi::BLOCK_BYTES - 1);
+        self.changed.touch(block, cfi::BLOCK_BYTES);
         for at in (block..block.saturating_add(cfi::BLOCK_BYTES)).step_by(ERASED.len()) {
             let written = address(self.range, at, ERASED.len()).map(|at| self.contents.write(at, &ERASED));
             if !matches!(written, Some(Ok(()))) {

@@ -325,3 +325,26 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn changed_pages_are_told_once() {
+    let mut flash = bank();
+    assert!(!flash.has_changed() && flash.take_changed(8).is_none());
+    let mut driver = Edk2(&mut flash);
+    driver.write_word(0x2ffe, 0);
+    driver.write_buffer(0x5000, &[1, 2, 3]);
+    driver.write_word(0x5100, 0);
+    // The first lies across a page's end.
+    assert!(flash.has_changed());
+    let told: Vec<_> = std::iter::from_fn(|| flash.take_changed(8)).collect();
+    assert_eq!(told, [(2, 2), (5, 1)]);
+    assert!(!flash.has_changed());
+    flash.put_back(2, 2);
+    Edk2(&mut flash).erase(BLOCK_BYTES + 0x1234);
+    let pages = (BLOCK_BYTES / 4096) as u32;
+    let told: Vec<_> = std::iter::from_fn(|| flash.take_changed(pages - 1)).collect();
+    assert_eq!(told, [(2, 2), (pages, pages - 1), (2 * pages - 1, 1)]);
+    flash.write(0x8000, Width::W8, u64::from(cfi::BLOCK_ERASE));
+    flash.write(0x8000, Width::W8, u64::from(cfi::READ_ARRAY));
+    assert!(!flash.has_changed());
+}

@@ -98,13 +98,14 @@ pub(crate) fn name(field: &[u8]) -> Result<String, Status> {
 }
 
 impl Ask {
-    /// Whether a world names an object of the host's own.
+    /// Whether a world names an object or a volume of the host's own.
     pub(crate) fn is_denied(&self) -> bool {
         use RequestKind as Kind;
         let is_private =
             |field: Option<&[u8]>| field.is_some_and(|name| name.starts_with(crate::PRIVATE.as_bytes()));
         let names = match self.kind {
             Kind::ReadObject | Kind::WriteObject | Kind::AppendObject | Kind::DeleteObject => [true, false],
+            Kind::CreateVolume | Kind::CloneVolume => [true, false],
             Kind::RenameObject => [true, true],
             _ => [false, false],
         };

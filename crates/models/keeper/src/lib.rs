@@ -10,6 +10,7 @@
 //! | [`job`] | the steps that all requests share |
 //! | `objects`, `volumes`, `snapshots`, `audit` | the requests, by what they are about |
 //! | [`ram`] | objects in RAM |
+//! | [`variables`] | VMs' firmware variables |
 //!
 //! Concurrency: one owner. Source of the requests: `abi::request`.
 #![no_std]
@@ -31,6 +32,7 @@ pub mod rig;
 mod snapshots;
 #[cfg(test)]
 mod tests;
+pub mod variables;
 mod volumes;
 
 pub use ask::{Ask, Environment, Finished, Use, VmView};
@@ -45,7 +47,7 @@ use job::{Job, Next};
 /// [`Keeper::complete`].
 pub const TOKEN: u64 = 1 << 63;
 
-/// Start of the names of objects that are the host's own: a world (generation 0 is the host) can't name them, and no list
+/// Start of the names of objects and volumes that are the host's own: a world (generation 0 is the host) can't name them, and no list
 /// for it has them.
 pub const PRIVATE: &str = "vmkernel:";
 

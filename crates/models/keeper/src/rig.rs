@@ -156,6 +156,7 @@ impl Rig {
             if let Some(store) = &mut self.store {
                 moved |= store.poll() == datastore::Progress::More;
                 while let Some(completion) = store.completion() {
+                    // Of a save that was abandoned, too.
                     assert!(completion.token & TOKEN != 0);
                     self.keeper.complete(&completion);
                     store.recycle(completion.pages);

@@ -1,26 +1,41 @@
 //! Requests about volumes, and about the datastore as a whole.
 
-use crate::ask::{Environment, Use, status};
+use crate::ask::{Ask, Environment, Use, status};
 use crate::job::{Job, Next, Stage, Step, start};
-use crate::{Keeper, audit, snapshots};
+use crate::{Keeper, PRIVATE, audit, snapshots};
 use abi::name::field;
 use abi::record::{DatastoreRecord, READ_ONLY, VOLATILE, VolumeRecord};
 use abi::{Answer, RequestKind, Status};
 use datastore::{BLOCK_BYTES, BlockPort, Entry, Op, Store, Target};
 
-/// The entry of a volume that requests may name: not the audit chain's.
-fn volume<P: BlockPort>(store: &Store<P>, id: u64) -> Result<(&str, u64), Status> {
+/// Whether it is one of the volumes that people know of.
+fn is_listed(name: &str) -> bool {
+    name != audit::VOLUME && !name.starts_with(PRIVATE)
+}
+
+/// Whether requests may name a volume: not the audit chain's, nor, for a world, the host's own.
+fn is_open(name: &str, ask: &Ask) -> bool {
+    name != audit::VOLUME && (ask.generation == 0 || !name.starts_with(PRIVATE))
+}
+
+/// The entry of a volume that a request may name.
+fn volume<'s, P: BlockPort>(store: &'s Store<P>, ask: &Ask, id: u64) -> Result<(&'s str, u64), Status> {
     match store.catalog().get(id) {
-        Some(Entry::Volume { name, sectors, .. }) if name != audit::VOLUME => Ok((name, *sectors)),
+        Some(Entry::Volume { name, sectors, .. }) if is_open(name, ask) => Ok((name, *sectors)),
         _ => Err(Status::NotFound),
     }
 }
 
 /// A volume or a snapshot of one.
-fn target<P: BlockPort>(store: &Store<P>, id: u64) -> Result<Target, Status> {
+fn target<P: BlockPort>(store: &Store<P>, ask: &Ask, id: u64) -> Result<Target, Status> {
+    let of = |id: u64| match store.catalog().get(id) {
+        Some(Entry::Volume { name, .. }) => is_open(name, ask),
+        _ => true,
+    };
     match store.catalog().get(id) {
-        Some(Entry::Snapshot { .. }) => Ok(Target::Snapshot(id)),
-        _ => volume(store, id).map(|_| Target::Volume(id)),
+        Some(Entry::Snapshot { volume, .. }) if of(*volume) => Ok(Target::Snapshot(id)),
+        Some(Entry::Snapshot { .. }) => Err(Status::NotFound),
+        _ => volume(store, ask, id).map(|_| Target::Volume(id)),
     }
 }
 
@@ -42,28 +57,31 @@ impl Keeper {
             }
             Kind::DeleteVolume => delete(job, store, world),
             Kind::ResizeVolume => {
-                unused(world, volume(store, id)?.0, Use::Named)?;
+                unused(world, volume(store, &job.ask, id)?.0, Use::Named)?;
                 let op = Op::Resize { sectors: whole_blocks(argument)? };
                 start(job.place(), store, Target::Volume(id), op, &[], Stage::Flush { value: 0 })
             }
             Kind::CloneVolume => {
                 let (name, _) = job.ask.named()?;
                 let source = match argument {
-                    0 => target(store, id)?,
-                    snapshot => snapshots::part(store, id, snapshot)?,
+                    0 => target(store, &job.ask, id)?,
+                    snapshot => {
+                        volume(store, &job.ask, id)?;
+                        snapshots::part(store, id, snapshot)?
+                    }
                 };
                 let made = store.clone_volume(source, &name);
                 job.then_flush(made, |id| id)
             }
             Kind::ReadVolume => {
-                let target = target(store, id)?;
+                let target = target(store, &job.ask, id)?;
                 if !argument.is_multiple_of(512) || !job.ask.room.is_multiple_of(512) {
                     return Err(Status::Invalid);
                 }
                 job.read(store, target, argument, job.ask.room as usize, 0)
             }
             Kind::WriteVolume => {
-                unused(world, volume(store, id)?.0, Use::Named)?;
+                unused(world, volume(store, &job.ask, id)?.0, Use::Named)?;
                 let bytes = job.ask.payload.len();
                 if !argument.is_multiple_of(512) || !bytes.is_multiple_of(512) {
                     return Err(Status::Invalid);
@@ -74,7 +92,7 @@ impl Keeper {
                 start(place, store, Target::Volume(id), op, &job.ask.payload, then)
             }
             Kind::FlushVolume => {
-                volume(store, id)?;
+                volume(store, &job.ask, id)?;
                 job.stage = Stage::Flush { value: 0 };
                 Ok(Next::On)
             }
@@ -94,7 +112,7 @@ impl Keeper {
             bytes: blocks(usage.total),
             free_bytes: blocks(usage.available),
             written_bytes: blocks(store.stats().blocks_written),
-            volumes: count(|entry| matches!(entry, Entry::Volume { name, .. } if name != audit::VOLUME)),
+            volumes: count(|entry| matches!(entry, Entry::Volume { name, .. } if is_listed(name))),
             objects: count(|entry| matches!(entry, Entry::Object { .. })),
             flags: if store.read_only().is_some() { READ_ONLY } else { 0 },
             reserved: 0,
@@ -134,7 +152,7 @@ fn list<P: BlockPort>(job: &Job, store: &Store<P>, world: &impl Environment) -> 
         u32::try_from(catalog.iter().filter(|(_, entry)| of(entry)).count()).unwrap_or(u32::MAX)
     };
     let records = catalog.iter().filter_map(|(id, entry)| match entry {
-        Entry::Volume { name, sectors, .. } if name != audit::VOLUME => Some(VolumeRecord {
+        Entry::Volume { name, sectors, .. } if is_listed(name) => Some(VolumeRecord {
             name: field(name),
             id,
             bytes: sectors.saturating_mul(512),
@@ -151,7 +169,7 @@ fn list<P: BlockPort>(job: &Job, store: &Store<P>, world: &impl Environment) -> 
 /// A volume and its snapshots, which are nothing without it.
 fn delete<P: BlockPort>(job: &mut Job, store: &mut Store<P>, world: &impl Environment) -> Step {
     let id = job.ask.target;
-    let (name, _) = volume(store, id)?;
+    let (name, _) = volume(store, &job.ask, id)?;
     unused(world, name, Use::Free)?;
     let next = store.catalog().iter().find_map(|(snapshot, entry)| {
         matches!(entry, Entry::Snapshot { volume, .. } if *volume == id).then_some(snapshot)

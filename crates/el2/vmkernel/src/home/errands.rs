@@ -4,10 +4,13 @@
 //! [`crate::inventory`], and [`crate::desk::deliver`] with the answers. A VM's record is the object `vm:NAME`: its contents
 //! are a `host.toml` with one `[[vm]]`. It is written before the inventory knows of it, and read at mount.
 
+mod variables;
+
 use crate::assemble::Source;
 use crate::home::HomeShared;
 use crate::home::keepsakes::{self, Keepsakes};
 use crate::home::port::Port;
+use crate::home::variables::Saves;
 use crate::host::Host;
 use crate::{desk, log};
 use abi::record::{NAME_BYTES, ObjectRecord};
@@ -21,6 +24,7 @@ use alloc::vec::Vec;
 use api::host::HostDocument;
 use datastore::{Completion, Store};
 use el2::page::Page;
+use keeper::variables::volume_name;
 use keeper::{Ask, Environment, Finished, Keeper, Use, VmView};
 use ports::Entropy;
 use virtio::calls::{Asked, Token};
@@ -40,6 +44,10 @@ enum Errand {
     Put { token: Token, source: Box<Source>, text: String },
     /// A world wants a VM to be forgotten.
     Delete { token: Token, target: VmHandle, volumes: Vec<String> },
+    /// A world wants a VM's firmware variables to be new.
+    Reset(Token),
+    /// Those of a VM are copied for another one, of this name.
+    Copy(String),
     /// The time when the host ran last.
     Time,
     /// The seed that an earlier start left.
@@ -61,6 +69,7 @@ pub struct Errands {
     /// Requests about the host's disks: not the keeper's.
     about_disks: VecDeque<Asked>,
     keepsakes: Keepsakes,
+    saves: Saves,
     /// The random generator has a seed since the last question.
     seeded: bool,
 }
@@ -73,6 +82,7 @@ pub const fn takes(kind: RequestKind) -> bool {
         Kind::PutVm
             | Kind::GetVm
             | Kind::DeleteVm
+            | Kind::ResetFirmwareVariables
             | Kind::SnapshotVm
             | Kind::RevertVm
             | Kind::DeleteVmSnapshot
@@ -128,11 +138,19 @@ impl Environment for World<'_> {
     }
 
     fn vm(&self, handle: u64) -> Result<VmView, Status> {
-        self.host.inventory.read(VmHandle::from_raw(handle), |known| VmView {
+        let home = &self.host.home;
+        let mut vm = self.host.inventory.read(VmHandle::from_raw(handle), |known| VmView {
             name: known.name.clone(),
             is_running: known.vm.is_some(),
             volumes: volumes(&known.source).cloned().collect(),
-        })
+        })?;
+        let variables = volume_name(&vm.name);
+        // They are never the first, which stands for a snapshot.
+        if !vm.volumes.is_empty() && home.volumes.lock().iter().any(|volume| volume.name == variables) {
+            vm.volumes.push(variables);
+        }
+        vm.is_running |= home.is_unsaved(&vm.name);
+        Ok(vm)
     }
 
     fn serial(&self) -> [u8; NAME_BYTES] {
@@ -189,7 +207,12 @@ impl Errands {
         serial: &str,
     ) -> bool {
         if let Some(asked) = host.home.take_handed() {
-            self.take(host, asked);
+            self.take(host, asked, store);
+            return true;
+        }
+        if let Some(store) = store.as_deref_mut()
+            && self.saves.step(host, store)
+        {
             return true;
         }
         if let Some((what, target)) = host.home.take_note() {
@@ -217,7 +240,7 @@ impl Errands {
 
     /// When something of the host's own is to be written.
     pub(super) fn due(&self) -> u64 {
-        if self.known { self.keepsakes.due() } else { u64::MAX }
+        if self.known { self.keepsakes.due().min(self.saves.due()) } else { u64::MAX }
     }
 
     /// Whether the random generator has got its seed since the last question.
@@ -235,20 +258,23 @@ impl Errands {
         self.keeper.adopt();
     }
 
-    /// One of the keeper's requests to the store has ended.
+    /// One of the keeper's requests to the store has ended, or one of a save.
     pub(super) fn complete(&mut self, completion: &Completion<Page>) {
-        self.keeper.complete(completion);
+        if !self.saves.complete(completion) {
+            self.keeper.complete(completion);
+        }
     }
 
     /// A world's request.
-    fn take(&mut self, host: &'static Host, asked: Asked) {
+    fn take(&mut self, host: &'static Host, asked: Asked, store: Option<&mut Store<Port>>) {
         let (token, target) = (asked.token, VmHandle::from_raw(asked.request.target));
         let refused = match asked.kind {
             RequestKind::ListDisks | RequestKind::MakeDatastore => {
                 self.about_disks.push_back(asked);
                 Ok(())
             }
-            RequestKind::PutVm => self.put(host, asked),
+            RequestKind::PutVm => self.put(host, asked, store),
+            RequestKind::ResetFirmwareVariables => self.reset_variables(host, token, target, store),
             RequestKind::GetVm => get(host, token, target),
             RequestKind::DeleteVm => self.delete(host, token, target, asked.request.argument),
             _ => {
@@ -269,7 +295,12 @@ impl Errands {
         }
     }
 
-    fn put(&mut self, host: &'static Host, asked: Asked) -> Result<(), (Status, String)> {
+    fn put(
+        &mut self,
+        host: &'static Host,
+        asked: Asked,
+        store: Option<&mut Store<Port>>,
+    ) -> Result<(), (Status, String)> {
         let invalid = |why: String| (Status::Invalid, why);
         let bare = |status: Status| (status, String::new());
         if !host.home.is_mounted() {
@@ -281,6 +312,9 @@ impl Errands {
         if asked.request.target == 0 {
             if host.inventory.any(|known| known.name == name) {
                 return Err((Status::Conflict, format!("there is a VM called {name} already")));
+            }
+            if let Some(store) = store {
+                self.begin_variables(host, store, &name, asked.request.argument);
             }
         } else {
             let handle = VmHandle::from_raw(asked.request.target);
@@ -357,15 +391,22 @@ impl Errands {
                 let value = handle.map_or(0, VmHandle::to_raw);
                 desk::deliver(host, token, Answer { status: answer.status, value }, Vec::new());
             }
-            Errand::Delete { token, target, volumes } => {
-                if ok {
+            Errand::Delete { token, target, mut volumes } => {
+                if let Some(store) = store.filter(|_| ok) {
+                    let name = host.inventory.read(target, |known| known.name.clone()).unwrap_or_default();
+                    self.saves.forget(host, store, &name);
+                    volumes.push(volume_name(&name));
                     host.inventory.forget(target);
-                    let ids = volumes.iter().filter_map(|name| store.as_ref()?.catalog().volume(name));
+                    let ids = volumes.iter().filter_map(|name| store.catalog().volume(name));
                     for id in ids.collect::<Vec<_>>() {
                         self.submit_to(RequestKind::DeleteVolume, id, Vec::new(), Errand::Drop);
                     }
                 }
                 desk::deliver(host, token, answer, Vec::new());
+            }
+            Errand::Reset(token) => desk::deliver(host, token, answer, Vec::new()),
+            Errand::Copy(name) if !ok => {
+                log!(host.console, "{name}: it begins with new firmware variables: no copy could be made");
             }
             Errand::Time => {
                 if let Some(seconds) = payload.first_chunk().filter(|_| ok) {
@@ -388,7 +429,7 @@ impl Errands {
                     self.seeded = true;
                 }
             }
-            Errand::Drop => {}
+            Errand::Drop | Errand::Copy(_) => {}
         }
         let reading = |errand: &Errand| matches!(errand, Errand::List | Errand::Read(_));
         self.known |= !self.own.values().any(reading);

@@ -4,6 +4,7 @@
 //! its own word or leaf lock.
 
 use super::starts::Start;
+use super::variables::Variables;
 use super::volume::Client;
 use super::{HOME, PRESS};
 use crate::host::Host;
@@ -74,6 +75,8 @@ pub struct HomeShared {
     pub(super) wish: AtomicBool,
     /// What the audit chain is to have of the host's own: what, and about what.
     pub(super) notes: Mutex<VecDeque<(&'static str, String)>>,
+    /// VMs' flash banks that changed since they were saved.
+    pub(super) unsaved: Mutex<Vec<Arc<Variables>>>,
     pub(super) longest: AtomicU64,
 }
 
@@ -92,6 +95,7 @@ impl HomeShared {
             pressed: Mutex::default(),
             wish: AtomicBool::new(false),
             notes: Mutex::default(),
+            unsaved: Mutex::default(),
             longest: AtomicU64::new(0),
         }
     }

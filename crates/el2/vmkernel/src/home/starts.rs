@@ -16,7 +16,9 @@ use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use chipset::flash::KEPT_BYTES;
 use datastore::{Ask, Buffers, Entry, Error, Front, Store, Target, Wanted};
+use keeper::variables::volume_name;
 use machine::BootSpec;
 use specs::Ipa;
 
@@ -36,7 +38,8 @@ pub struct Start {
 enum Place {
     Head,
     Ram(Arc<Vm>, Ipa),
-    Code(Arc<Vm>),
+    /// A flash bank.
+    Flash(Arc<Vm>, usize),
 }
 
 /// A file on its way.
@@ -61,19 +64,18 @@ impl Buffers for Load {
                 return;
             }
             Place::Ram(vm, at) => at.checked_add(offset).map(|at| vm.ram.load_bytes(at, from)),
-            Place::Code(vm) => {
-                let code = &vm.devices.banks[0];
-                code.range().start().checked_add(offset).map(|at| code.load_bytes(at, from))
-            }
+            Place::Flash(vm, bank) => vm.devices.banks.get(*bank).and_then(|bank| {
+                bank.range().start().checked_add(offset).map(|at| bank.load_bytes(at, from))
+            }),
         };
         self.failed |= !matches!(loaded, Some(Ok(())));
     }
 }
 
-/// An object: its id and size.
+/// An object or a volume, and its size.
 #[derive(Clone, Copy)]
 struct File {
-    id: u64,
+    target: Target,
     bytes: u64,
 }
 
@@ -83,6 +85,8 @@ struct Files {
     kernel: Option<File>,
     initrd: Option<File>,
     firmware: Option<File>,
+    /// What it kept when it ran before.
+    variables: Option<File>,
 }
 
 struct Current {
@@ -164,6 +168,12 @@ impl Starts {
             self.queue.push_front(start);
             return due;
         }
+        let name = start.source.document.as_ref().map(|vm| vm.name.as_str()).unwrap_or_default();
+        if start.vm.is_none() && host.home.is_unsaved(name) {
+            // It was turned off just now: it goes on when what it kept is saved.
+            self.queue.push_front(start);
+            return u64::MAX;
+        }
         match files(store, &start.source) {
             Ok(files) => {
                 let (pending, failed, head, loading) = (0, false, None, false);
@@ -188,7 +198,9 @@ impl Starts {
 /// One phase; whether it was the last.
 fn advance(host: &'static Host, current: &mut Current, front: &mut Front<Asker>) -> Result<bool, String> {
     if current.failed {
-        return Err(String::from("a file that it boots from can't be read, or does not fit"));
+        return Err(String::from(
+            "a file that it boots from, or its firmware variables, can't be read or do not fit",
+        ));
     }
     if current.loading {
         if let Some(vm) = &current.start.vm {
@@ -209,6 +221,8 @@ fn advance(host: &'static Host, current: &mut Current, front: &mut Front<Asker>)
         }
         (None, None, _) => return Err(String::from("nothing to boot")),
     };
+    // One that starts anew has its variables.
+    let variables = current.files.variables.filter(|_| current.start.vm.is_none());
     let vm = match &current.start.vm {
         Some(vm) if vm.plan.spec.boot == boot => vm.clone(),
         Some(_) => return Err(String::from("what it boots was replaced: power it off and on again")),
@@ -227,7 +241,8 @@ fn advance(host: &'static Host, current: &mut Current, front: &mut Front<Asker>)
     let places = [
         (files.kernel, at(vm.plan.kernel)),
         (files.initrd, at(vm.plan.initrd)),
-        (files.firmware, Some(Place::Code(vm.clone()))),
+        (files.firmware, Some(Place::Flash(vm.clone(), 0))),
+        (variables, Some(Place::Flash(vm.clone(), 1))),
     ];
     for (file, place) in places {
         if let (Some(file), Some(place)) = (file, place) {
@@ -240,7 +255,7 @@ fn advance(host: &'static Host, current: &mut Current, front: &mut Front<Asker>)
 fn read(current: &mut Current, front: &mut Front<Asker>, file: File, to: Place) -> Result<bool, String> {
     let load = Load { to, bytes: file.bytes, head: Vec::new(), failed: false };
     let wanted = Wanted {
-        target: Target::Object(file.id),
+        target: file.target,
         ask: Ask::Read,
         sector: 0,
         sectors: file.bytes.div_ceil(512),
@@ -260,11 +275,17 @@ fn files(store: &Store<Port>, source: &Source) -> Result<Files, String> {
         // What was uploaded as firmware stands under that word.
         let id = ["file", "firmware"].iter().find_map(|kind| catalog.object(&format!("{kind}:{name}")));
         match id.and_then(|id| catalog.get(id).map(|entry| (id, entry))) {
-            Some((id, Entry::Object { bytes, .. })) if *bytes != 0 => Ok(Some(File { id, bytes: *bytes })),
+            Some((id, Entry::Object { bytes, .. })) if *bytes != 0 => {
+                Ok(Some(File { target: Target::Object(id), bytes: *bytes }))
+            }
             _ => Err(format!("the datastore has no object \"file:{name}\" with anything in it")),
         }
     };
-    Ok(Files { kernel: find(boot.kernel)?, initrd: find(boot.initrd)?, firmware: find(boot.firmware)? })
+    let firmware = find(boot.firmware)?;
+    let name = source.document.as_ref().map(|vm| vm.name.as_str()).unwrap_or_default();
+    let volume = store.catalog().volume(&volume_name(name)).filter(|_| firmware.is_some());
+    let variables = volume.map(|id| File { target: Target::Volume(id), bytes: KEPT_BYTES });
+    Ok(Files { kernel: find(boot.kernel)?, initrd: find(boot.initrd)?, firmware, variables })
 }
 
 fn fail(host: &'static Host, start: Start, why: &str) {
