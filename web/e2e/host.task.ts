@@ -6,10 +6,12 @@ import { Hand, screen, toPrompt } from "./journey";
 const url = process.env.BRAMBLE_HOST ?? "";
 const first = process.env.BRAMBLE_HOST_PASSWORD ?? "";
 test.use({ baseURL: url });
+/** A guest that hangs is told from a slow machine by this. */
+const GUEST = { timeout: 600_000 };
 
 test("a host in QEMU: the first login, a new guest's prompt in at most 8 clicks, snapshot, break, revert", async ({ page }) => {
   // Everything is emulated, and a guest boots twice.
-  test.setTimeout(1_200_000);
+  test.setTimeout(2_400_000);
   await page.goto("/");
   await logIn(page, "admin", first);
   await choosePassword(page, first);
@@ -19,9 +21,9 @@ test("a host in QEMU: the first login, a new guest's prompt in at most 8 clicks,
   await toPrompt(hand, "admin", PASSWORD, "debian", /debian login:/);
   expect(hand.clicks).toBeLessThanOrEqual(8);
   await page.keyboard.type("root\r");
-  await expect(screen(page)).toHaveText(/# /);
+  await expect(screen(page)).toHaveText(/# /, GUEST);
   await page.keyboard.type("hostname; nproc\r");
-  await expect(screen(page)).toHaveText(/nproc\s*debian\s*2/);
+  await expect(screen(page)).toHaveText(/nproc\s*debian\s*2/, GUEST);
 
   await page.getByRole("link", { name: "Snapshots" }).click();
   await page.getByRole("button", { name: "Take a snapshot" }).click();
@@ -33,7 +35,7 @@ test("a host in QEMU: the first login, a new guest's prompt in at most 8 clicks,
   await page.getByRole("link", { name: "Console" }).click();
   await expect(screen(page)).toHaveText(/nproc\s*debian\s*2/);
   await page.keyboard.type("clear; dd if=/dev/zero of=/dev/vda bs=1M count=64 conv=fsync\r");
-  await expect(screen(page)).toHaveText(/64\+0 records out/);
+  await expect(screen(page)).toHaveText(/64\+0 records out/, GUEST);
   await page.getByRole("button", { name: "Power off", exact: true }).click();
   await dialog.getByRole("button", { name: "Power off" }).click();
 
@@ -44,7 +46,7 @@ test("a host in QEMU: the first login, a new guest's prompt in at most 8 clicks,
   // All that was said before is shown again; what comes now is new.
   await expect(screen(page)).toHaveText(/64\+0 records out/);
   await page.getByRole("button", { name: "Power on", exact: true }).first().click();
-  await expect(screen(page)).toHaveText(/debian login: *$/, { timeout: 900_000 });
+  await expect(screen(page)).toHaveText(/debian login: *$/, GUEST);
 
   // Under the connections that are open.
   await page.goto("/host/settings");

@@ -25,6 +25,6 @@ export async function toPrompt(hand: Hand, user: string, password: string, name:
   await hand.click("link", "New VM");
   await page.getByLabel("Name", { exact: true }).fill(name);
   await hand.click("button", "Create");
-  await expect(page.getByRole("heading", { level: 1 })).toHaveText(name, { timeout: 120_000 });
+  await expect(page.getByRole("heading", { level: 1 })).toHaveText(name, { timeout: 600_000 });
   await expect(screen(page)).toHaveText(prompt, { timeout: 900_000 });
 }
