@@ -1,5 +1,5 @@
-// The host: what is saved of its settings stays, another address is on trial until someone says that it works, and what helps
-// to find a fault is a file.
+// Settings of the host and of a VM: what is saved stays, another address is on trial until someone says that it works. And what
+// helps to find a fault is a file.
 import { readFileSync } from "node:fs";
 import { expect, settled, test, told } from "./fixtures";
 
@@ -53,6 +53,36 @@ test("a refused setting says why; another address is on trial, taken back, and k
   await expect(trial).toHaveCount(0);
   const { settings } = await api.call("GET", "/api/v1/host/settings");
   expect(settings.ipv4).toMatchObject({ method: "static", address: "192.0.2.11/24", gateway: "192.0.2.1" });
+});
+
+test("a VM's settings: disks and cards; what was typed stays when someone else is faster, and is refused", async ({ page, context, api }) => {
+  for (const name of ["first", "second"]) await api.call("POST", "/api/v1/volumes", { name, bytes: 1 << 20 });
+  const boot = { firmware: "QEMU_EFI.fd" };
+  await api.call("POST", "/api/v1/vms", { name: "tuned", vcpus: 1, memory: "256MiB", boot, disk: [{ volume: "first" }] });
+  await page.goto("/vms/tuned/settings");
+  const save = page.getByRole("button", { name: "Save" });
+  await page.getByLabel("Attach a volume").selectOption("second");
+  await page.getByRole("button", { name: "Detach disk 1" }).click();
+  await page.getByRole("button", { name: "Add a network card" }).click();
+  await told(page, "Saved.", () => save.click());
+  await expect(save).toBeDisabled();
+  const { configuration } = await api.call("GET", "/api/v1/vms/tuned");
+  expect(configuration.disk).toMatchObject([{ volume: "second" }]);
+  expect(configuration.nic).toHaveLength(1);
+
+  const [vcpus, memory] = [page.getByLabel("vCPUs"), page.getByLabel("Memory (MiB)")];
+  await vcpus.fill("4");
+  const other = await context.newPage();
+  await other.goto("/vms/tuned/settings");
+  await other.getByLabel("Memory (MiB)").fill("512");
+  await other.getByRole("button", { name: "Save" }).click();
+  await expect(page.getByText("Someone else changed this meanwhile")).toBeVisible();
+  await save.click();
+  await expect(page.getByRole("alert")).toBeVisible();
+  await expect(vcpus).toHaveValue("4");
+  await page.getByRole("button", { name: "Undo changes" }).click();
+  await expect(vcpus).toHaveValue("1");
+  await expect(memory).toHaveValue("512");
 });
 
 test("the support bundle is saved as a file", async ({ page }) => {

@@ -6,8 +6,8 @@ import { Failed, type Schemas, get, post, put, send } from "../api/client";
 import { t } from "../i18n";
 import { now } from "../state/clock";
 import { onEvent } from "../state/events";
-import { guardLeaving } from "../state/router";
 import { may } from "../state/session";
+import { useDraft } from "../ui/draft";
 import { Card, Loading } from "../ui/parts";
 import { ProblemNotice } from "../ui/problem";
 import { attempt, toast } from "../ui/toast";
@@ -91,23 +91,17 @@ function Trial({ shown, reload }: PartProps) {
 
 function Form({ shown, reload }: PartProps) {
   const { settings } = shown.state;
-  const [wanted, setWanted] = useState<Settings>(settings);
+  const { wanted, set, hasChanged, ...draft } = useDraft<Settings>(settings, shown.tag);
   const [isBusy, setBusy] = useState(false);
   const [error, setError] = useState<unknown>(null);
-  const hasChanged = JSON.stringify(wanted) !== JSON.stringify(settings);
-  useEffect(() => setWanted(settings), [shown.tag]);
-  useEffect(() => {
-    guardLeaving(hasChanged ? () => confirm(t("settings.leave")) : null);
-    return () => guardLeaving(null);
-  }, [hasChanged]);
-  const set: SetSettings = (change) => setWanted((before) => ({ ...before, ...change }));
 
   async function submit(event: Event): Promise<void> {
     event.preventDefault();
     setBusy(true);
     setError(null);
     try {
-      await put("/api/v1/host/settings", { body: wanted, headers: { "If-Match": shown.tag } });
+      await put("/api/v1/host/settings", { body: wanted, headers: { "If-Match": draft.tag } });
+      draft.saved();
       toast(t("settings.saved"));
       await reload();
     } catch (failed) {
@@ -129,11 +123,12 @@ function Form({ shown, reload }: PartProps) {
       </fieldset>
       {hasChanged && wanted.name !== settings.name ? <p class="notice warn">{t("hostset.name.lost")}</p> : null}
       {movesAddress(settings, wanted) ? <p class="notice warn">{t("hostset.trial.before")}</p> : null}
+      {draft.isOvertaken && !isBusy ? <p class="notice warn">{t("settings.overtaken")}</p> : null}
       <ProblemNotice error={error} />
       {may("administrator") ? (
         <div class="row">
           <span class="grow" />
-          <button type="button" class="button" disabled={!hasChanged} onClick={() => setWanted(settings)}>
+          <button type="button" class="button" disabled={!hasChanged} onClick={draft.undo}>
             {t("action.undo")}
           </button>
           <button class="button primary" disabled={!hasChanged || isBusy}>

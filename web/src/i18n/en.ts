@@ -272,6 +272,7 @@ export const en = {
   "settings.variables.lost": "Everything that its firmware remembers is lost: boot entries, their order, and settings.",
   "settings.variables.kept": "Its disks stay as they are.",
   "settings.variables.done": "The firmware variables are as in a new VM.",
+  "settings.overtaken": "Someone else changed this meanwhile: saving it is refused. “Undo changes” shows what is there now.",
   "settings.leave": "Your changes are not saved. Leave the page?",
   "settings.disk.add": "Attach a volume…",
   "settings.disk.remove": "Detach disk {number}",

@@ -273,6 +273,7 @@ export const ja: Table = {
   "settings.variables.lost": "起動項目とその順序、設定など、ファームウェアが覚えている内容はすべて失われます。",
   "settings.variables.kept": "ディスクは変わりません。",
   "settings.variables.done": "ファームウェア変数は新しい VM と同じになりました。",
+  "settings.overtaken": "別のユーザーが先に変更したため、このままでは保存できません。「元に戻す」で現在の内容を表示します。",
   "settings.leave": "変更は保存されていません。ページを離れますか？",
   "settings.disk.add": "ボリュームを接続…",
   "settings.disk.remove": "ディスク {number} を取り外す",

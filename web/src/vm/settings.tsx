@@ -4,9 +4,9 @@ import { useEffect, useId, useState } from "preact/hooks";
 import { Failed, type Schemas, all, get, post, put } from "../api/client";
 import { t, word } from "../i18n";
 import { parseSize } from "../i18n/format";
-import { guardLeaving } from "../state/router";
 import { may } from "../state/session";
 import { ask } from "../ui/dialog";
+import { useDraft } from "../ui/draft";
 import { Icon } from "../ui/icons";
 import { Card, IconButton } from "../ui/parts";
 import { ProblemNotice } from "../ui/problem";
@@ -19,30 +19,24 @@ const MIB = 2 ** 20;
 
 export function Settings(shown: Shown) {
   const { vm, tag, reload } = shown;
-  const [wanted, setWanted] = useState<Configuration>(vm.configuration);
+  const { wanted, set, hasChanged, ...draft } = useDraft<Configuration>(vm.configuration, tag);
   const [isBusy, setBusy] = useState(false);
   const [error, setError] = useState<unknown>(null);
-  const hasChanged = JSON.stringify(wanted) !== JSON.stringify(vm.configuration);
   const waiting = vm.power === "off" ? [] : vm.waits_for_start;
   const isFixed = vm.origin === "boot" || !may("administrator");
-  useEffect(() => setWanted(vm.configuration), [tag]);
-  useEffect(() => {
-    guardLeaving(hasChanged ? () => confirm(t("settings.leave")) : null);
-    return () => guardLeaving(null);
-  }, [hasChanged]);
-  const set = (change: Partial<Configuration>): void => setWanted((before) => ({ ...before, ...change }));
 
   async function submit(event: Event): Promise<void> {
     event.preventDefault();
     setBusy(true);
     setError(null);
     try {
-      await put("/api/v1/vms/{vm}", { at: { vm: vm.name }, body: wanted, headers: { "If-Match": tag } });
+      await put("/api/v1/vms/{vm}", { at: { vm: vm.name }, body: wanted, headers: { "If-Match": draft.tag } });
+      draft.saved();
       toast(t(vm.power === "off" ? "settings.saved" : "settings.saved.later"));
       reload();
     } catch (failed) {
       setError(failed);
-      // Someone else changed it: what is there now is shown, and the reason beside it.
+      // Someone else changed it: Undo is to show what is there now.
       if (failed instanceof Failed && failed.status === 412) reload();
     }
     setBusy(false);
@@ -65,12 +59,13 @@ export function Settings(shown: Shown) {
         </div>
       </fieldset>
       {vm.configuration.boot.firmware ? <Variables vm={vm} /> : null}
+      {draft.isOvertaken && !isBusy ? <p class="notice warn">{t("settings.overtaken")}</p> : null}
       <ProblemNotice error={error} />
       {isFixed ? null : (
         <div class="row">
           {vm.power === "off" ? null : <span class="muted">{t("settings.later")}</span>}
           <span class="grow" />
-          <button type="button" class="button" disabled={!hasChanged} onClick={() => setWanted(vm.configuration)}>
+          <button type="button" class="button" disabled={!hasChanged} onClick={draft.undo}>
             {t("action.undo")}
           </button>
           <button class="button primary" disabled={!hasChanged || isBusy}>
