@@ -118,9 +118,9 @@ impl Kept {
         scene.start()
     }
 
-    /// Turns the VM on, to its shell.
-    fn on(&self, machine: &mut Machine) -> Result<()> {
-        self.cli.run(&["vm", "start", "shell"], "")?;
+    /// Turns a VM on, whose console is selected, to its shell.
+    fn on(&self, machine: &mut Machine, vm: &str) -> Result<()> {
+        self.cli.run(&["vm", "start", vm], "")?;
         wait_for_the_shell(machine)
     }
 
@@ -164,12 +164,12 @@ fn variables_are_kept_in_the_datastore() -> Result<()> {
     kept.cli.trust(&mut machine, kept.port)?;
     kept.cli.log_in_first(&machine, "four words will do")?;
     console::select(&mut machine, "shell")?;
-    kept.on(&mut machine)?;
+    kept.on(&mut machine, "shell")?;
     ensure!(!has_variable(&mut machine)?, "a new VM has the variable");
     machine.send(&format!("setvar {VARIABLE} -bs -nv =0x13579bdf\r"))?;
     machine.expect("Shell>", ANSWER)?;
     kept.off(&mut machine)?;
-    kept.on(&mut machine)?;
+    kept.on(&mut machine, "shell")?;
     ensure!(has_variable(&mut machine)?, "it did not survive the power-off");
     let name: Vec<u8> = "SecondProof".encode_utf16().flat_map(u16::to_le_bytes).collect();
     machine.send(&format!("setvar Second{VARIABLE} -bs -nv =0x2468ace0\r"))?;
@@ -183,7 +183,7 @@ fn variables_are_kept_in_the_datastore() -> Result<()> {
     let mut machine = kept.start()?;
     said_after(&machine, "CA certificate, SHA-256: ")?;
     console::select(&mut machine, "shell")?;
-    kept.on(&mut machine)?;
+    kept.on(&mut machine, "shell")?;
     ensure!(has_variable(&mut machine)?, "it did not survive QEMU's end");
     machine.send(&format!("setvar Second{VARIABLE}\r"))?;
     machine.expect("E0 AC 68 24", ANSWER)?;
@@ -191,9 +191,13 @@ fn variables_are_kept_in_the_datastore() -> Result<()> {
     let refused = kept.cli.refused(&["vm", "reset-firmware", "shell"], "")?;
     ensure!(refused.contains("turn it off first"), "{refused}");
     kept.off(&mut machine)?;
+    kept.cli.run(&["vm", "clone", "shell", "twin"], "")?;
     kept.cli.run(&["vm", "reset-firmware", "shell"], "")?;
-    kept.on(&mut machine)?;
+    kept.on(&mut machine, "shell")?;
     ensure!(!has_variable(&mut machine)?, "it was not reset");
+    console::select(&mut machine, "twin")?;
+    kept.on(&mut machine, "twin")?;
+    ensure!(has_variable(&mut machine)?, "its clone did not begin with it");
     drop(machine);
     kept.store.check()?;
     for path in [image, record, contexts] {
