@@ -65,6 +65,21 @@ test.describe(() => {
     await told(page, "Back at before the update.", () => revert.getByRole("button", { name: "Revert" }).click());
   });
 
+  test("from an ISO: the installer is a CD beside an empty disk, and no copy is made of it", async ({ page, api }) => {
+    await api.upload("iso:installer-13.iso", Buffer.alloc(1 << 16, 3));
+    await page.goto("/vms/new");
+    await page.getByRole("radio", { name: "An ISO" }).check();
+    await page.getByLabel("Installer", { exact: true }).selectOption({ value: "iso:installer-13.iso" });
+    await page.getByRole("button", { name: "Create" }).click();
+    await expect(page.getByRole("heading", { level: 1 })).toHaveText("installer-13");
+    await page.getByRole("link", { name: "Overview" }).last().click();
+    await expect(page.getByText("CD: an ISO of the datastore")).toBeVisible();
+    const { configuration } = await api.call("GET", "/api/v1/vms/installer-13");
+    expect(configuration.disk).toMatchObject([{ volume: "installer-13" }, { iso: "installer-13.iso" }]);
+    const volumes = (await api.call("GET", "/api/v1/volumes")).items.map(({ name }: { name: string }) => name);
+    expect(volumes).not.toContain("installer-13-installer");
+  });
+
   test("a clone of a snapshot, what waits for its next start, and firmware variables made anew", async ({ page, api }) => {
     const disk = await api.call("POST", "/api/v1/volumes", { name: "model", bytes: 1 << 20 });
     const configuration = { name: "model", vcpus: 1, memory: "256MiB", boot: { firmware: "QEMU_EFI.fd" }, disk: [{ volume: disk.name }] };

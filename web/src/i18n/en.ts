@@ -145,6 +145,7 @@ export const en = {
   "vm.nic.mac": "address made from the VM's name",
   "disk.volume": "Volume of the datastore",
   "disk.image": "Image in RAM",
+  "disk.iso": "CD: an ISO of the datastore",
   "disk.host": "Disk of the host",
   "disk.partition": "partition {number}",
   "disk.read_only": "Read-only",
@@ -248,7 +249,6 @@ export const en = {
   "wizard.again.text": "What is done stays; trying again goes on from there.",
   "wizard.step.volume": "Disk",
   "wizard.step.grow": "Growing the disk",
-  "wizard.step.installer": "Installer",
   "wizard.step.vm": "Machine",
   "wizard.step.start": "Power on",
 

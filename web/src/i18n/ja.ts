@@ -146,6 +146,7 @@ export const ja: Table = {
   "vm.nic.mac": "VM 名から作られたアドレス",
   "disk.volume": "データストアのボリューム",
   "disk.image": "RAM 上のイメージ",
+  "disk.iso": "CD（データストアの ISO）",
   "disk.host": "ホストのディスク",
   "disk.partition": "パーティション {number}",
   "disk.read_only": "読み取り専用",
@@ -249,7 +250,6 @@ export const ja: Table = {
   "wizard.again.text": "済んだ手順はそのままです。再試行は続きから始まります。",
   "wizard.step.volume": "ディスク",
   "wizard.step.grow": "ディスクの拡張",
-  "wizard.step.installer": "インストーラー",
   "wizard.step.vm": "マシン",
   "wizard.step.start": "起動",
 

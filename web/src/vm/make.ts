@@ -3,9 +3,9 @@
 import { get, patch, post } from "../api/client";
 import { noteTask } from "../state/store";
 import { ended } from "../state/tasks";
-import { type Wishes, configuration, volumesOf } from "./plan";
+import { type Wishes, configuration } from "./plan";
 
-export type Step = "volume" | "installer" | "grow" | "vm" | "start";
+export type Step = "volume" | "grow" | "vm" | "start";
 export type Report = (step: Step) => void;
 
 const GIB = 2 ** 30;
@@ -14,7 +14,6 @@ const GIB = 2 ** 30;
 export function stepsOf(wishes: Wishes, starts: boolean): Step[] {
   const steps: Step[] = ["volume"];
   if (wishes.source === "image" && wishes.diskGiB > 0) steps.push("grow");
-  if (wishes.source === "iso") steps.push("installer");
   steps.push("vm");
   if (starts) steps.push("start");
   return steps;
@@ -25,24 +24,16 @@ async function volumeId(name: string): Promise<{ id: number; bytes: number } | u
   return items.find((volume) => volume.name === name);
 }
 
-async function importVolume(object: string, volume: string): Promise<void> {
-  await ended(await post("/api/v1/imports", { body: { object, volume } }));
-}
-
 const WORK: Record<Step, (wishes: Wishes) => Promise<void>> = {
   async volume(wishes) {
-    const name = volumesOf(wishes).disk;
-    if (wishes.source === "image") await importVolume(wishes.object, name);
+    const { name, object } = wishes;
+    if (wishes.source === "image") await ended(await post("/api/v1/imports", { body: { object, volume: name } }));
     else await post("/api/v1/volumes", { body: { name, bytes: wishes.diskGiB * GIB } });
   },
   async grow(wishes) {
-    const found = await volumeId(volumesOf(wishes).disk);
+    const found = await volumeId(wishes.name);
     const bytes = wishes.diskGiB * GIB;
     if (found && found.bytes < bytes) await patch("/api/v1/volumes/{volume}", { at: { volume: found.id }, body: { bytes } });
-  },
-  async installer(wishes) {
-    const { installer } = volumesOf(wishes);
-    if (installer) await importVolume(wishes.object, installer);
   },
   async vm(wishes) {
     await post("/api/v1/vms", { body: configuration(wishes) });

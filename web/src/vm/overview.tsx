@@ -6,6 +6,7 @@ import { at } from "../state/router";
 import { Icon } from "../ui/icons";
 import { Card, Fact, Facts, Meter } from "../ui/parts";
 import type { Detail, Shown } from "./detail";
+import { diskKind, diskName, isReadOnly } from "./disk";
 
 export function Overview({ vm }: Shown) {
   const { configuration: wanted } = vm;
@@ -77,11 +78,11 @@ function Disks({ disks }: { disks: Detail["configuration"]["disk"] }) {
         <li key={index}>
           <Icon name="disk" />
           <div class="grow">
-            <p class="wrap-any">{disk.volume ?? disk.image ?? disk.host_disk}</p>
+            <p class="wrap-any">{diskName(disk)}</p>
             <p class="small muted">
-              {disk.volume ? t("disk.volume") : disk.image ? t("disk.image") : t("disk.host")}
+              {t(diskKind(disk))}
               {disk.partition ? ` · ${t("disk.partition", { number: disk.partition })}` : ""}
-              {disk.read_only ? ` · ${t("disk.read_only")}` : ""}
+              {isReadOnly(disk) ? ` · ${t("disk.read_only")}` : ""}
             </p>
           </div>
           <code class="muted">vd{String.fromCharCode(97 + index)}</code>

@@ -26,7 +26,7 @@ test("a name is made of the image's, is allowed, and is free", () => {
   }
 });
 
-test("an installer comes after the disk, and can't be written", () => {
+test("an installer is a CD, which comes after the disk", () => {
   expect(configuration(wishes)).toEqual({
     name: "lab",
     vcpus: 2,
@@ -35,7 +35,7 @@ test("an installer comes after the disk, and can't be written", () => {
     boot: { firmware: "edk2.fd" },
     disk: [
       { volume: "lab", read_only: false },
-      { volume: "lab-installer", read_only: true },
+      { iso: "debian-13.iso", read_only: true },
     ],
     nic: [{}],
   });

@@ -1,4 +1,4 @@
-// What the wizard was told, and the VM and volumes that follow from it.
+// What the wizard was told, and the VM that follows from it. Its disk is a volume of its name.
 
 import type { Schemas } from "../api/client";
 
@@ -68,16 +68,9 @@ export function bestBoot(firmware: readonly string[], files: readonly string[]):
 export const offered = (names: readonly string[], value: string): readonly string[] =>
   names.includes(value) ? names : [value, ...names];
 
-/** Names of the volumes: the VM's disk, and the installer's. */
-export const volumesOf = (wishes: Wishes): { disk: string; installer: string | null } => ({
-  disk: wishes.name,
-  installer: wishes.source === "iso" ? `${wishes.name}-installer` : null,
-});
-
 export function configuration(wishes: Wishes): Schemas["VmConfiguration"] {
-  const { disk, installer } = volumesOf(wishes);
-  const disks = [{ volume: disk, read_only: false }];
-  if (installer) disks.push({ volume: installer, read_only: true });
+  const disks: Schemas["VmDisk"][] = [{ volume: wishes.name, read_only: false }];
+  if (wishes.source === "iso") disks.push({ iso: bare(wishes.object), read_only: true });
   const { kernel, initrd, commandLine } = wishes;
   const boot =
     wishes.bootBy === "firmware"

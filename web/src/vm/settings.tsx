@@ -12,6 +12,7 @@ import { Card, IconButton } from "../ui/parts";
 import { ProblemNotice } from "../ui/problem";
 import { toast } from "../ui/toast";
 import type { Detail, Shown } from "./detail";
+import { diskName, isReadOnly } from "./disk";
 
 type Configuration = Schemas["VmConfiguration"];
 type Disk = Configuration["disk"][number];
@@ -182,11 +183,12 @@ function Disks({ wanted, set }: PartProps) {
         {wanted.disk.map((disk, index) => (
           <li key={index}>
             <Icon name="disk" />
-            <span class="grow wrap-any">{disk.volume ?? disk.image ?? disk.host_disk}</span>
+            <span class="grow wrap-any">{diskName(disk)}</span>
             <label class="check small">
               <input
                 type="checkbox"
-                checked={disk.read_only}
+                checked={isReadOnly(disk)}
+                disabled={disk.iso != null}
                 onChange={(event) =>
                   put(wanted.disk.with(index, { ...disk, read_only: event.currentTarget.checked }))
                 }
