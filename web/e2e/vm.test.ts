@@ -72,7 +72,7 @@ test.describe(() => {
     await page.getByLabel("Installer", { exact: true }).selectOption({ value: "iso:installer-13.iso" });
     await page.getByRole("button", { name: "Create" }).click();
     await expect(page.getByRole("heading", { level: 1 })).toHaveText("installer-13");
-    await page.getByRole("link", { name: "Overview" }).last().click();
+    await page.getByRole("navigation", { name: "Sides of this VM" }).getByRole("link", { name: "Overview" }).click();
     await expect(page.getByText("CD: an ISO of the datastore")).toBeVisible();
     const { configuration } = await api.call("GET", "/api/v1/vms/installer-13");
     expect(configuration.disk).toMatchObject([{ volume: "installer-13" }, { iso: "installer-13.iso" }]);
