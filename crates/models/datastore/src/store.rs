@@ -238,7 +238,8 @@ impl<P: BlockPort> Store<P> {
             self.step_slot(slot);
             moved = true;
         }
-        if self.group_wanted {
+        // One that is being opened comes by itself: to want it still is no progress.
+        if core::mem::take(&mut self.group_wanted) && self.opening.is_none() {
             self.open_group();
             moved = true;
         }
@@ -394,10 +395,6 @@ impl<P: BlockPort> Store<P> {
     /// Opens the next group for allocation, or starts to. Called between steps only, when nothing is taken out of
     /// `self`: what is in flight has to be seen and masked.
     fn open_group(&mut self) {
-        self.group_wanted = false;
-        if self.opening.is_some() {
-            return;
-        }
         match self.space.next_group() {
             Some(group) => self.start_opening(group),
             None => self.wake(|wait| wait == Wait::Space),

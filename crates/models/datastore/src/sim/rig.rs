@@ -26,6 +26,8 @@ pub struct MemoryPort {
     pub flaky: BTreeMap<u32, u32>,
     pub fail_writes: bool,
     pub fail_flushes: bool,
+    /// Nothing comes back from it.
+    pub holds: bool,
     done: VecDeque<(u64, Vec<Page>, bool)>,
 }
 
@@ -84,6 +86,9 @@ impl BlockPort for MemoryPort {
     }
 
     fn complete(&mut self) -> Option<IoDone<Page>> {
+        if self.holds {
+            return None;
+        }
         let (token, pages, good) = self.done.pop_front()?;
         Some(IoDone { token, pages, result: if good { Ok(()) } else { Err(IoFailed) } })
     }

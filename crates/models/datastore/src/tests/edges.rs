@@ -7,7 +7,8 @@ use crate::format::{ROOT_BLOCKS, SUPER_BLOCKS, seal};
 use crate::sim::rig::MemoryPort;
 use crate::wire::{get_u64, put_u32, put_u64};
 use crate::{
-    CheckOptions, Error, Event, Finding, MountError, Op, Options, ReadOnly, Target, check, format, mount, run,
+    CheckOptions, Error, Event, Finding, MountError, Op, Options, Progress, ReadOnly, Target, check, format,
+    mount, run,
 };
 use std::string::ToString;
 use std::vec::Vec;
@@ -164,6 +165,28 @@ fn a_full_pool_of_slots_is_back_pressure() {
     assert_eq!(store.in_flight(), 4);
     finish(&mut store).unwrap();
     store.submit(1, v, op, &mut |_, into| into.fill(1)).unwrap();
+}
+
+#[test]
+fn what_the_device_has_not_answered_is_no_progress() {
+    let mut store = fresh(BLOCKS);
+    let v = volume(&mut store, "v", 600);
+    write(&mut store, v, 0, 60, 1).unwrap();
+    settle(&mut store);
+    // Only the log has this; the checkpoint wants room in a group that was used before.
+    write(&mut store, v, 60, 60, 1).unwrap();
+    request(&mut store, v, Op::Flush, 0).unwrap();
+    let port = store.into_port();
+    for polls in 0..100 {
+        let mut store = remount(port.clone());
+        store.request_checkpoint();
+        (0..polls).for_each(|_| drop(store.poll()));
+        store.port().holds = true;
+        let waits = (0..1000).any(|_| store.poll() == Progress::Waiting);
+        assert!(waits, "after {polls} polls: whoever goes on until it waits hears no interrupt meanwhile");
+        store.port().holds = false;
+        assert_eq!(read(&mut store, v, 100), Ok(1));
+    }
 }
 
 #[test]
