@@ -6,8 +6,8 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::io::IoSliceMut;
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex};
 
 /// Pages from which on a transfer is worth a word to another thread.
 const LARGE: usize = 16;
@@ -100,24 +100,23 @@ fn each_behind(
     Ok(())
 }
 
-/// Threads that do what is large. They end with the port.
+/// Threads that do what is large, in turn. They end with the port.
 struct Hands {
-    orders: Sender<Io<Page>>,
+    orders: [Sender<Io<Page>>; THREADS],
+    turn: usize,
     done: Receiver<IoDone<Page>>,
     outstanding: usize,
 }
 
 impl Hands {
     fn new(window: &Arc<Window>) -> Self {
-        let (orders, queue) = channel::<Io<Page>>();
         let (tell, done) = channel();
-        let queue = Arc::new(Mutex::new(queue));
-        for _ in 0..THREADS {
-            let (window, queue, tell) = (window.clone(), queue.clone(), tell.clone());
-            let next = move || queue.lock().ok().and_then(|queue| queue.recv().ok());
+        let orders = std::array::from_fn(|_| {
+            let (orders, queue) = channel::<Io<Page>>();
+            let (window, tell) = (window.clone(), tell.clone());
             std::thread::spawn(move || {
                 let mut buffer = Vec::new();
-                while let Some(io) = next() {
+                for io in queue {
                     let mut done = window.finish(io, &mut buffer);
                     done.pages.iter_mut().filter(|page| page.crc.is_none()).for_each(Page::sum);
                     if tell.send(done).is_err() {
@@ -125,8 +124,16 @@ impl Hands {
                     }
                 }
             });
-        }
-        Self { orders, done, outstanding: 0 }
+            orders
+        });
+        Self { orders, turn: 0, done, outstanding: 0 }
+    }
+
+    fn order(&mut self, io: Io<Page>) -> Result<(), Io<Page>> {
+        self.turn = (self.turn + 1) % THREADS;
+        self.orders[self.turn].send(io).map_err(|refused| refused.0)?;
+        self.outstanding += 1;
+        Ok(())
     }
 }
 
@@ -194,9 +201,7 @@ impl BlockPort for FilePort {
             return Ok(());
         }
         let hands = self.hands.get_or_insert_with(|| Hands::new(&self.window));
-        hands.orders.send(io).map_err(|refused| refused.0)?;
-        hands.outstanding += 1;
-        Ok(())
+        hands.order(io)
     }
 
     fn complete(&mut self) -> Option<IoDone<Page>> {
