@@ -83,6 +83,11 @@ function change(name: string, vm: Vm | undefined): void {
   vms.value = next;
 }
 
+/** Takes a VM as it was just told; one that is gone meanwhile stays gone. */
+export function noteVm(vm: Vm): void {
+  if (vms.value?.has(vm.name)) change(vm.name, vm);
+}
+
 export async function reloadVm(name: string): Promise<void> {
   try {
     change(name, await get("/api/v1/vms/{vm}", { at: { vm: name } }));

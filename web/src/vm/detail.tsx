@@ -8,7 +8,7 @@ import { t } from "../i18n";
 import { onEvent, onReset } from "../state/events";
 import { at, go, segments } from "../state/router";
 import { may } from "../state/session";
-import { vms } from "../state/store";
+import { noteVm, vms } from "../state/store";
 import { FormDialog } from "../ui/dialog";
 import { Icon } from "../ui/icons";
 import { Empty, Head, Loading } from "../ui/parts";
@@ -50,7 +50,9 @@ export function VmPage({ name }: { name: string }) {
   const load = (): void => {
     send("GET", url("/api/v1/vms/{vm}", { at: { vm: name } }))
       .then(async (response) => {
-        setShown({ vm: (await response.json()) as Detail, tag: response.headers.get("ETag") ?? "" });
+        const vm = (await response.json()) as Detail;
+        noteVm(vm);
+        setShown({ vm, tag: response.headers.get("ETag") ?? "" });
         setError(null);
       })
       .catch(setError);

@@ -1,15 +1,26 @@
 // What a VM is: size, disks, cards, how it boots.
 
+import { useEffect } from "preact/hooks";
 import { t } from "../i18n";
 import { bytes, number } from "../i18n/format";
+import { someoneLooks } from "../state/attention";
 import { at } from "../state/router";
 import { Icon } from "../ui/icons";
 import { Card, Fact, Facts, Meter } from "../ui/parts";
 import type { Detail, Shown } from "./detail";
 import { diskKind, diskName, isReadOnly } from "./disk";
 
-export function Overview({ vm }: Shown) {
+const REFRESH = 5000;
+
+export function Overview({ vm, reload }: Shown) {
   const { configuration: wanted } = vm;
+  // No event tells what memory a VM has touched, and which addresses its cards were seen to use.
+  useEffect(() => {
+    const timer = setInterval(() => {
+      if (someoneLooks()) reload();
+    }, REFRESH);
+    return () => clearInterval(timer);
+  }, [vm.name]);
   return (
     <div class="stack">
       {vm.origin === "boot" ? <p class="notice">{t("vm.origin.boot")}</p> : null}
