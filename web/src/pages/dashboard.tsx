@@ -4,7 +4,7 @@ import { useEffect, useState } from "preact/hooks";
 import { type Schemas, get } from "../api/client";
 import { t } from "../i18n";
 import { bytes, duration, number, percent } from "../i18n/format";
-import { someoneLooks } from "../state/attention";
+import { someoneLooks, whileWatched } from "../state/attention";
 import { at } from "../state/router";
 import { may } from "../state/session";
 import { type Vm, datastore, events, hasNoDatastore, host, refreshHost, tasks, vmList } from "../state/store";
@@ -25,14 +25,12 @@ export default function Dashboard() {
   const [history, setHistory] = useState<History | null>(null);
   useEffect(() => {
     const look = (): void => {
-      if (!someoneLooks()) return;
       void refreshHost();
       // Where it fails the figures of before stay; that nobody answers is said by the frame.
       get("/api/v1/host/history", { query: { seconds: 120, step: 2 } }).then(setHistory, () => {});
     };
-    look();
-    const timer = setInterval(look, REFRESH);
-    return () => clearInterval(timer);
+    if (someoneLooks()) look();
+    return whileWatched(REFRESH, look);
   }, []);
   if (!host.value) return <Loading />;
   return (

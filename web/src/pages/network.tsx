@@ -4,7 +4,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { get } from "../api/client";
 import { type Key, t } from "../i18n";
 import { bytes, number } from "../i18n/format";
-import { someoneLooks } from "../state/attention";
+import { whileWatched } from "../state/attention";
 import { type Network, type Port, rates } from "../network/picture";
 import { Topology } from "../network/topology";
 import { onEvent, onReset } from "../state/events";
@@ -43,13 +43,13 @@ function useNetwork(): { look: Look | null; error: unknown } {
       }
     };
     void ask();
-    const timer = setInterval(() => {
-      if (someoneLooks()) void ask();
-    }, REFRESH);
-    const ends = [onReset(() => void ask()), onEvent(({ kind }) => void (kind.startsWith("vm.") && ask()))];
+    const ends = [
+      whileWatched(REFRESH, () => void ask()),
+      onReset(() => void ask()),
+      onEvent(({ kind }) => void (kind.startsWith("vm.") && ask())),
+    ];
     return () => {
       isOver = true;
-      clearInterval(timer);
       for (const end of ends) end();
     };
   }, []);

@@ -16,3 +16,11 @@ for (const kind of ["pointerdown", "pointermove", "keydown", "wheel", "touchstar
 
 export const someoneLooks = (): boolean =>
   document.visibilityState === "visible" && performance.now() - last < WITHIN;
+
+/** Calls every so many milliseconds while someone looks; gives back how to end that. */
+export function whileWatched(every: number, call: () => void): () => void {
+  const timer = setInterval(() => {
+    if (someoneLooks()) call();
+  }, every);
+  return () => clearInterval(timer);
+}

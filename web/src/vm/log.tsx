@@ -3,7 +3,7 @@
 import { useEffect, useState } from "preact/hooks";
 import { type Schemas, get } from "../api/client";
 import { t } from "../i18n";
-import { someoneLooks } from "../state/attention";
+import { someoneLooks, whileWatched } from "../state/attention";
 import { tasks } from "../state/store";
 import { EventLine } from "../ui/event";
 import { Card, Empty, Loading, When } from "../ui/parts";
@@ -19,15 +19,13 @@ export function Log({ vm }: Shown) {
   const [error, setError] = useState<unknown>(null);
   useEffect(() => {
     const ask = (): void => {
-      if (!someoneLooks()) return;
       get("/api/v1/vms/{vm}/log", { at: { vm: vm.name } }).then((found) => {
         setLog(found);
         setError(null);
       }, setError);
     };
-    ask();
-    const timer = setInterval(ask, REFRESH);
-    return () => clearInterval(timer);
+    if (someoneLooks()) ask();
+    return whileWatched(REFRESH, ask);
   }, [vm.name, vm.power]);
   if (!log) return error ? <ProblemNotice error={error} /> : <Loading />;
   return (

@@ -3,7 +3,7 @@
 import { useEffect } from "preact/hooks";
 import { t } from "../i18n";
 import { bytes, number } from "../i18n/format";
-import { someoneLooks } from "../state/attention";
+import { whileWatched } from "../state/attention";
 import { at } from "../state/router";
 import { Icon } from "../ui/icons";
 import { Card, Fact, Facts, Meter } from "../ui/parts";
@@ -15,12 +15,7 @@ const REFRESH = 5000;
 export function Overview({ vm, reload }: Shown) {
   const { configuration: wanted } = vm;
   // No event tells what memory a VM has touched, and which addresses its cards were seen to use.
-  useEffect(() => {
-    const timer = setInterval(() => {
-      if (someoneLooks()) reload();
-    }, REFRESH);
-    return () => clearInterval(timer);
-  }, [vm.name]);
+  useEffect(() => whileWatched(REFRESH, reload), [vm.name]);
   return (
     <div class="stack">
       {vm.origin === "boot" ? <p class="notice">{t("vm.origin.boot")}</p> : null}

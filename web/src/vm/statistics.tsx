@@ -5,7 +5,7 @@ import { useEffect, useState } from "preact/hooks";
 import { Failed, type Schemas, get } from "../api/client";
 import { type Key, t } from "../i18n";
 import { number, percent, span } from "../i18n/format";
-import { someoneLooks } from "../state/attention";
+import { someoneLooks, whileWatched } from "../state/attention";
 import { Card, Empty, Loading } from "../ui/parts";
 import { ProblemNotice } from "../ui/problem";
 import type { Shown } from "./detail";
@@ -18,7 +18,6 @@ export function Statistics({ vm }: Shown) {
   const [error, setError] = useState<unknown>(null);
   useEffect(() => {
     const ask = (): void => {
-      if (!someoneLooks()) return;
       get("/api/v1/vms/{vm}/statistics", { at: { vm: vm.name } }).then(
         (found: Schemas["VmStatistics"]) => {
           setNumbers(found);
@@ -30,9 +29,8 @@ export function Statistics({ vm }: Shown) {
         },
       );
     };
-    ask();
-    const timer = setInterval(ask, REFRESH);
-    return () => clearInterval(timer);
+    if (someoneLooks()) ask();
+    return whileWatched(REFRESH, ask);
   }, [vm.name, vm.power]);
 
   const isOff = error instanceof Failed && error.problem.reason === "vm-is-off";
