@@ -59,7 +59,7 @@ impl AsMut<PageBytes> for Page {
 
 fn checksum(page: &PageBytes) -> u32 {
     #[cfg(feature = "sim")]
-    return crc32c::crc32c(page);
+    return crc_fast::crc32_iscsi(page);
     #[cfg(not(feature = "sim"))]
     crate::crc32c(page)
 }

@@ -167,7 +167,7 @@ fn send_run(session: &mut Session, target: Target, run: &[Change], out: &mut imp
     }
     let mut bytes = Vec::new();
     session.read(target, block * BLOCK_BYTES as u64, run.len() * BLOCK_BYTES, &mut bytes)?;
-    let crc = crc32c::crc32c(&bytes);
+    let crc = crc_fast::crc32_iscsi(&bytes);
     out.write_all(&Record::Data { block, count, crc }.encode())?;
     Ok(out.write_all(&bytes)?)
 }
@@ -206,7 +206,7 @@ pub fn receive(
             Record::Data { block, count, crc } => {
                 let mut bytes = vec![0; count as usize * BLOCK_BYTES];
                 from.read_exact(&mut bytes)?;
-                ensure!(crc32c::crc32c(&bytes) == crc, "the stream is damaged; no snapshot was made");
+                ensure!(crc_fast::crc32_iscsi(&bytes) == crc, "the stream is damaged; no snapshot was made");
                 session.write(target, block * BLOCK_BYTES as u64, &bytes)?;
             }
             Record::Zero { block, count } => {

@@ -21,7 +21,7 @@ pub struct Page {
 
 impl Page {
     fn sum(&mut self) {
-        self.crc = Some(crc32c::crc32c(self.bytes.as_slice()));
+        self.crc = Some(crc_fast::crc32_iscsi(self.bytes.as_slice()));
     }
 }
 
@@ -212,7 +212,7 @@ impl BlockPort for FilePort {
     }
 
     fn checksum(&self, page: &PageBytes) -> u32 {
-        crc32c::crc32c(page)
+        crc_fast::crc32_iscsi(page)
     }
 
     fn page_checksum(&self, page: &Page) -> u32 {
