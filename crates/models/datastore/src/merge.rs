@@ -12,7 +12,7 @@ use crate::tree::{
     CATALOG, CHUNK_BLOCKS, Key, Mapping, NODE_ENTRIES, encode_node, encode_record, magic_of, map_entry,
     node_entries, node_len, set_map_entry, stamp,
 };
-use crate::wire::{BLOCK_BYTES, PageBytes};
+use crate::wire::{BLOCK_BYTES, PageBytes, count32};
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -130,7 +130,9 @@ impl<P: BlockPort> Store<P> {
             absorb_page(&mut page, &below, &mut freed);
         }
         stamp(magic_of(*key), *key, &mut page);
-        freed.into_iter().for_each(|block| attempt.space.set(block, 1, false));
+        for run in freed.chunk_by(|a, b| a.checked_add(1) == Some(*b)) {
+            run.first().into_iter().for_each(|first| attempt.space.set(*first, count32(run.len()), false));
+        }
         if let Some(pointer) = old_pointer {
             Self::release(attempt, pointer);
         }
