@@ -154,7 +154,8 @@ fn variables_are_kept_in_the_datastore() -> Result<()> {
     let store = StoreImage::make(&image, 128)?;
     store.import(&Artifacts::here().guest("edk2.fd"), "object:file:edk2.fd")?;
     let text = "[[vm]]\nname = \"shell\"\nvcpus = 1\nmemory = \"256MiB\"\nautostart = false\n\
-                [vm.boot]\nfirmware = \"edk2.fd\"\n";
+                [vm.boot]\nfirmware = \"edk2.fd\"\n[[vm.disk]]\nvolume = \"shell-0\"\n";
+    store.volume("shell-0", 1)?;
     fs::write(&record, text)?;
     store.import(&record, "object:vm:shell")?;
     let contexts = scene.file("contexts.json")?;
@@ -191,13 +192,14 @@ fn variables_are_kept_in_the_datastore() -> Result<()> {
     let refused = kept.cli.refused(&["vm", "reset-firmware", "shell"], "")?;
     ensure!(refused.contains("turn it off first"), "{refused}");
     kept.off(&mut machine)?;
-    kept.cli.run(&["vm", "clone", "shell", "twin"], "")?;
+    kept.cli.run(&["vm", "snapshot", "shell", "then"], "")?;
     kept.cli.run(&["vm", "reset-firmware", "shell"], "")?;
+    kept.cli.run(&["vm", "clone", "shell", "twin", "--snapshot", "then"], "")?;
     kept.on(&mut machine, "shell")?;
     ensure!(!has_variable(&mut machine)?, "it was not reset");
     console::select(&mut machine, "twin")?;
     kept.on(&mut machine, "twin")?;
-    ensure!(has_variable(&mut machine)?, "its clone did not begin with it");
+    ensure!(has_variable(&mut machine)?, "a clone of its snapshot did not begin with it");
     drop(machine);
     kept.store.check()?;
     for path in [image, record, contexts] {

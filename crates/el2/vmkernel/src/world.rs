@@ -67,6 +67,7 @@ pub static HOSTD: Manifest = Manifest {
         RequestKind::Pause,
         RequestKind::Resume,
         RequestKind::PutVm,
+        RequestKind::CloneVm,
         RequestKind::GetVm,
         RequestKind::DeleteVm,
         RequestKind::SnapshotVm,

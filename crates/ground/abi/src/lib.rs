@@ -28,4 +28,4 @@ pub use request::{Answer, Request, RequestKind};
 pub use status::{ExitReason, Status};
 
 /// Version of this contract; raised when a call, a request or a struct changes its meaning.
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;

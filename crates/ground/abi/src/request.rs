@@ -95,7 +95,6 @@ requests! {
 
     /// Makes a VM, or changes the one of that name. Sends: its document, a `host.toml` with one `[[vm]]`. What a running
     /// VM can't take on waits for its next start. `target`: 0 to make one, else the handle of the one to change.
-    /// `argument`: 0, or the handle of the VM whose firmware variables a new one begins with.
     /// → its handle. Receives where it is `Invalid`: why, as text.
     PutVm = 16, send 16 * 1024, receive 512;
     /// Receives: a VM's document. → 1 where it comes from the boot archive, and can't be changed.
@@ -112,6 +111,9 @@ requests! {
     ListVmSnapshots = 22, send 0, receive PAYLOAD_MAX;
     /// Makes the firmware variables of a VM that does not run as new ones are. `NotFound`: it has none.
     ResetFirmwareVariables = 23, send 0, receive 0;
+    /// Makes a VM, as `PutVm` does, whose firmware variables begin as those of VM `target` are, or, with its snapshot
+    /// `argument`, were then.
+    CloneVm = 24, send 16 * 1024, receive 512;
 
     /// Receives: [`crate::record::DiskRecord`]s of the host's disks. → how many there are.
     ListDisks = 32, send 0, receive 4096;

@@ -94,27 +94,51 @@ impl<P: BlockPort> Store<P> {
         Ok(id)
     }
 
-    /// Freezes what a volume has now. `guid` names the contents (random, or the sender's).
-    pub fn snapshot(&mut self, volume: u64, name: &str, created: u64, guid: [u8; 16]) -> Result<u64, Error> {
-        self.may_change(2)?;
-        let Some(Entry::Volume { name: of, sectors, head }) = self.catalog.get(volume).cloned() else {
-            return Err(Error::NotFound);
-        };
+    /// Freezes what volumes have now, each another one: all of them or, where the power is cut, none. `guid` names the
+    /// contents (random, or the sender's). The id of the first one's.
+    pub fn snapshot(
+        &mut self,
+        volumes: &[u64],
+        name: &str,
+        created: u64,
+        guid: [u8; 16],
+    ) -> Result<u64, Error> {
+        self.may_change(volumes.len().saturating_mul(2))?;
         if !is_name(name) {
             return Err(Error::BadName);
         }
-        if self.catalog.snapshot(volume, name).is_some() {
-            return Err(Error::Exists);
+        let first = self.next_id;
+        let mut records = Vec::new();
+        for (number, volume) in (0_u64..).zip(volumes) {
+            let Some(Entry::Volume { name: of, sectors, head }) = self.catalog.get(*volume).cloned() else {
+                return Err(Error::NotFound);
+            };
+            if self.catalog.snapshot(*volume, name).is_some() {
+                return Err(Error::Exists);
+            }
+            let layer = first.saturating_add(number.saturating_mul(2));
+            let name = String::from(name);
+            let snapshot = Entry::Snapshot { name, volume: *volume, layer: head, sectors, created, guid };
+            records.extend([
+                Self::put(layer, &Entry::Layer { parent: head }),
+                Self::put(*volume, &Entry::Volume { name: of, sectors, head: layer }),
+                Self::put(layer.saturating_add(1), &snapshot),
+            ]);
         }
-        let (layer, id) = (self.next_id, self.next_id.saturating_add(1));
-        let snapshot =
-            Entry::Snapshot { name: String::from(name), volume, layer: head, sectors, created, guid };
-        self.commit(&[
-            Self::put(layer, &Entry::Layer { parent: head }),
-            Self::put(volume, &Entry::Volume { name: of, sectors, head: layer }),
-            Self::put(id, &snapshot),
-        ])?;
-        Ok(id)
+        self.commit_several(volumes, &records)?;
+        Ok(first.saturating_add(1))
+    }
+
+    /// Changes of several entries, each another one.
+    fn commit_several(&mut self, ids: &[u64], records: &[Record]) -> Result<(), Error> {
+        let is_again = |(at, id)| ids.iter().take(at).any(|other| other == id);
+        if ids.is_empty() || ids.iter().enumerate().any(is_again) {
+            return Err(Error::BadRequest);
+        }
+        if records.len() > MAX_WRITES {
+            return Err(Error::Limit);
+        }
+        self.commit(records)
     }
 
     /// A new volume with a snapshot's, or a volume's present, contents.
@@ -155,33 +179,43 @@ impl<P: BlockPort> Store<P> {
         }
     }
 
-    /// Gives a volume the contents and size of one of its snapshots again. What it had is gone.
-    pub fn revert(&mut self, volume: u64, snapshot: u64) -> Result<(), Error> {
-        self.may_change(1)?;
-        let Some(Entry::Volume { name, .. }) = self.catalog.get(volume).cloned() else {
-            return Err(Error::NotFound);
-        };
-        let Some(Entry::Snapshot { layer, sectors, volume: of, .. }) = self.catalog.get(snapshot) else {
-            return Err(Error::NotFound);
-        };
-        if *of != volume {
-            return Err(Error::NotFound);
+    /// Gives volumes, each another one, the contents and size of one of their snapshots again, or, where there is none,
+    /// zeroes: all of them or, where the power is cut, none. What they had is gone.
+    pub fn revert(&mut self, parts: &[(u64, Option<u64>)]) -> Result<(), Error> {
+        self.may_change(parts.len())?;
+        let mut records = Vec::new();
+        for (head, (volume, snapshot)) in (self.next_id..).zip(parts) {
+            let Some(Entry::Volume { name, sectors, .. }) = self.catalog.get(*volume).cloned() else {
+                return Err(Error::NotFound);
+            };
+            let (parent, sectors) = match snapshot.map(|id| self.catalog.get(id)) {
+                None => (0, sectors),
+                Some(Some(Entry::Snapshot { layer, sectors, volume: of, .. })) if of == volume => {
+                    (*layer, *sectors)
+                }
+                Some(_) => return Err(Error::NotFound),
+            };
+            records.extend([
+                Self::put(head, &Entry::Layer { parent }),
+                Self::put(*volume, &Entry::Volume { name, sectors, head }),
+            ]);
         }
-        let head = self.next_id;
-        let entry = Entry::Volume { name, sectors: *sectors, head };
-        self.commit(&[Self::put(head, &Entry::Layer { parent: *layer }), Self::put(volume, &entry)])
+        let volumes: Vec<u64> = parts.iter().map(|(volume, _)| *volume).collect();
+        self.commit_several(&volumes, &records)
     }
 
-    /// Deletes a volume, snapshot or object. Its space comes back as soon as the collector is through; a volume's
-    /// snapshots stay.
-    pub fn delete(&mut self, target: Target) -> Result<(), Error> {
+    /// Deletes volumes, snapshots or objects: all of them or, where the power is cut, none. Their space comes back as
+    /// soon as the collector is through; a volume's snapshots stay.
+    pub fn delete(&mut self, targets: &[Target]) -> Result<(), Error> {
         self.may_change(0)?;
-        let id = match (target, self.target_layer(target)) {
-            (_, Err(error)) => return Err(error),
-            (Target::Volume(id) | Target::Snapshot(id) | Target::Object(id), Ok(_)) => id,
-            _ => return Err(Error::BadRequest),
+        let id = |target: &Target| match (*target, self.target_layer(*target)) {
+            (_, Err(error)) => Err(error),
+            (Target::Volume(id) | Target::Snapshot(id) | Target::Object(id), Ok(_)) => Ok(id),
+            _ => Err(Error::BadRequest),
         };
-        self.commit(&[Record::Entry { id, bytes: None }])
+        let ids = targets.iter().map(id).collect::<Result<Vec<u64>, Error>>()?;
+        let records: Vec<Record> = ids.iter().map(|id| Record::Entry { id: *id, bytes: None }).collect();
+        self.commit_several(&ids, &records)
     }
 
     /// Starts an object's contents: write them to the target that is given back, then name them in a transaction.

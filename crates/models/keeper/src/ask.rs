@@ -55,7 +55,9 @@ pub struct VmView {
     pub name: String,
     /// Whether it runs.
     pub is_running: bool,
-    /// Its volumes.
+    /// It runs no more, and what its firmware left is being saved.
+    pub is_ending: bool,
+    /// Its volumes, without the one of its firmware variables.
     pub volumes: Vec<String>,
 }
 

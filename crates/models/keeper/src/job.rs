@@ -180,10 +180,14 @@ impl Job {
                 self.stage = Stage::Flush { value: value(made) };
                 Ok(Next::On)
             }
-            Err(Error::Busy) => Ok(Next::Later),
-            Err(error) => Err(status(error)),
+            Err(error) => busy_is_later(error),
         }
     }
+}
+
+/// Where the log has no room, the store is asked again.
+pub(crate) fn busy_is_later(error: Error) -> Step {
+    if error == Error::Busy { Ok(Next::Later) } else { Err(status(error)) }
 }
 
 /// Sectors that `bytes` bytes take.
@@ -265,6 +269,8 @@ impl Keeper {
             Kind::RevertVm => self.revert_vm(job, store, world),
             Kind::DeleteVmSnapshot => self.delete_vm_snapshot(job, store, world),
             Kind::ListVmSnapshots => self.list_vm_snapshots(job, store, world),
+            Kind::ResetFirmwareVariables => self.reset_variables(job, store, world),
+            Kind::CloneVm => self.begin_variables(job, store, world),
             _ => self.volumes(job, store, world),
         }
     }

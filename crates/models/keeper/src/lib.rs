@@ -64,8 +64,6 @@ pub struct Keeper {
     ram: ram::Objects,
     uploads: BTreeMap<String, objects::Upload>,
     audit: audit::Chain,
-    /// Snapshots that are to go as soon as the log has room.
-    doomed: Vec<u64>,
 }
 
 impl Keeper {
@@ -91,9 +89,6 @@ impl Keeper {
             && let Some(job) = self.waiting.pop_front()
         {
             self.jobs.push(job);
-        }
-        if let Some(store) = store.as_deref_mut() {
-            self.delete_doomed(store);
         }
         // The oldest first, and each at most once: one that waits for another must not keep it from going on.
         for at in 0..self.jobs.len() {

@@ -167,7 +167,7 @@ impl Keeper {
             return Ok(Next::ok(0));
         }
         let (target, _) = find(store, &name)?;
-        let deleted = store.delete(target);
+        let deleted = store.delete(&[target]);
         job.then_flush(deleted, |()| 0)
     }
 

@@ -218,7 +218,12 @@ pub fn pattern(len: usize, seed: u8) -> Vec<u8> {
 /// volume of the audit chain. Every request has to be answered once, and the keeper to come to rest.
 pub fn script(bytes: &[u8]) {
     let mut rig = Rig::with_store();
-    let vm = VmView { name: "vm".into(), is_running: false, volumes: std::vec!["0".into(), "1".into()] };
+    let vm = VmView {
+        name: "vm".into(),
+        is_running: false,
+        is_ending: false,
+        volumes: std::vec!["0".into(), "1".into()],
+    };
     rig.world.vms.insert(1, vm);
     let mut rest = bytes;
     let mut asked = 0_u64;

@@ -1,25 +1,37 @@
-//! Snapshots of VMs: one of each of its volumes, of one moment.
+//! Snapshots of VMs: one of each of its volumes, and of the one of its firmware variables, of one moment.
 //!
-//! Nothing is written down about them but the volumes' own snapshots, which share the name and a random GUID. The one of
-//! the VM's first volume is taken last and deleted first: where it is, the others are, whatever cuts the power. Its id is
-//! the id of the VM's snapshot. Which snapshot another was taken after is the order of their layers.
+//! Nothing is written down about them but the volumes' own snapshots, which share the name and a random GUID. The id of
+//! the first volume's is the id of the VM's snapshot. They are taken, reverted to and deleted in one transaction of the
+//! store: where one is, the others are, whatever cuts the power. Which snapshot another was taken after is the order of
+//! their layers.
 
 use crate::Keeper;
-use crate::ask::{Environment, VmView, status};
-use crate::job::{Job, Next, Stage, Step};
+use crate::ask::{Environment, VmView};
+use crate::job::{Job, Next, Step};
+use crate::variables::volume_name;
 use abi::Status;
 use abi::name::field;
 use abi::record::SnapshotRecord;
 use alloc::vec::Vec;
-use datastore::{BlockPort, Catalog, Entry, Error, Store, Target};
+use datastore::{BlockPort, Catalog, Entry, Store, Target};
 
 /// Layers looked through for a parent; a chain is hardly ever so deep.
 const DEPTH_MAX: usize = 4096;
 
-/// The ids of a VM's volumes, the first first.
+/// The ids of a VM's volumes, the first first, the one of its variables last: that never stands for a snapshot.
 fn volumes<P: BlockPort>(store: &Store<P>, vm: &VmView) -> Result<Vec<u64>, Status> {
-    let ids: Option<Vec<u64>> = vm.volumes.iter().map(|name| store.catalog().volume(name)).collect();
-    ids.filter(|ids| !ids.is_empty()).ok_or(Status::NotFound)
+    let mut ids = Vec::new();
+    for name in &vm.volumes {
+        let id = store.catalog().volume(name).ok_or(Status::NotFound)?;
+        if !ids.contains(&id) {
+            ids.push(id);
+        }
+    }
+    if ids.is_empty() {
+        return Err(Status::NotFound);
+    }
+    ids.extend(store.catalog().volume(&volume_name(&vm.name)));
+    Ok(ids)
 }
 
 /// The snapshot of `layer`, or the next one below it.
@@ -41,8 +53,12 @@ fn snapshot_below(catalog: &Catalog, volume: u64, layer: u64) -> u64 {
     0
 }
 
-/// The snapshots of a VM's volumes that belong to the VM's snapshot `id`: volume and snapshot, the first volume's first.
-fn parts<P: BlockPort>(store: &Store<P>, volumes: &[u64], id: u64) -> Result<Vec<(u64, u64)>, Status> {
+/// A VM's volumes, each with the snapshot of it that belongs to the VM's snapshot `id`, if there is one.
+fn parts<P: BlockPort>(
+    store: &Store<P>,
+    volumes: &[u64],
+    id: u64,
+) -> Result<Vec<(u64, Option<u64>)>, Status> {
     let catalog = store.catalog();
     let Some(Entry::Snapshot { volume, guid: wanted, .. }) = catalog.get(id) else {
         return Err(Status::NotFound);
@@ -52,11 +68,11 @@ fn parts<P: BlockPort>(store: &Store<P>, volumes: &[u64], id: u64) -> Result<Vec
     }
     let of = |volume: &u64| {
         catalog.iter().find_map(|(id, entry)| match entry {
-            Entry::Snapshot { volume: of, guid, .. } if of == volume && guid == wanted => Some((*volume, id)),
+            Entry::Snapshot { volume: of, guid, .. } if of == volume && guid == wanted => Some(id),
             _ => None,
         })
     };
-    Ok(volumes.iter().filter_map(of).collect())
+    Ok(volumes.iter().map(|volume| (*volume, of(volume))).collect())
 }
 
 /// The snapshot of a volume that belongs to a VM's snapshot `id`.
@@ -71,37 +87,21 @@ pub(crate) fn part<P: BlockPort>(store: &Store<P>, volume: u64, id: u64) -> Resu
 }
 
 impl Keeper {
-    /// Deletes snapshots of a set that could not be completed.
-    pub(crate) fn delete_doomed<P: BlockPort>(&mut self, store: &mut Store<P>) {
-        self.doomed.retain(|id| store.delete(Target::Snapshot(*id)) == Err(Error::Busy));
-    }
-
     pub(crate) fn snapshot_vm<P: BlockPort>(
-        &mut self,
+        &self,
         job: &mut Job,
         store: &mut Store<P>,
         world: &mut impl Environment,
     ) -> Step {
         let (name, _) = job.ask.named()?;
-        let volumes = volumes(store, &world.vm(job.ask.target)?)?;
-        if volumes.iter().any(|volume| store.catalog().snapshot(*volume, &name).is_some()) {
-            return Err(Status::Conflict);
+        let vm = world.vm(job.ask.target)?;
+        if vm.is_ending {
+            return Ok(Next::Later);
         }
+        let volumes = volumes(store, &vm)?;
         let guid = world.random().ok_or(Status::Unseeded)?;
-        let created = world.now().0;
-        // In one go: nothing is written to the volumes in between.
-        let mut taken = Vec::new();
-        for volume in volumes.iter().rev() {
-            match store.snapshot(*volume, &name, created, guid) {
-                Ok(id) => taken.push(id),
-                Err(error) => {
-                    self.doomed.extend(taken);
-                    return if error == Error::Busy { Ok(Next::Later) } else { Err(status(error)) };
-                }
-            }
-        }
-        job.stage = Stage::Flush { value: taken.last().copied().unwrap_or(0) };
-        Ok(Next::On)
+        let taken = store.snapshot(&volumes, &name, world.now().0, guid);
+        job.then_flush(taken, |id| id)
     }
 
     pub(crate) fn revert_vm<P: BlockPort>(
@@ -114,12 +114,15 @@ impl Keeper {
         if vm.is_running {
             return Err(Status::Conflict);
         }
-        let parts = parts(store, &volumes(store, &vm)?, job.ask.argument)?;
-        // Again from the start where the log had no room: a second time does no harm.
-        let mut reverted = Ok(());
-        for (volume, snapshot) in parts {
-            reverted = reverted.and_then(|()| store.revert(volume, snapshot));
+        if vm.is_ending {
+            return Ok(Next::Later);
         }
+        let volumes = volumes(store, &vm)?;
+        let mut parts = parts(store, &volumes, job.ask.argument)?;
+        // A volume that the VM was given since stays as it is; variables that it had none of then are new again.
+        let variables = store.catalog().volume(&volume_name(&vm.name));
+        parts.retain(|(volume, snapshot)| snapshot.is_some() || Some(*volume) == variables);
+        let reverted = store.revert(&parts);
         job.then_flush(reverted, |()| 0)
     }
 
@@ -130,12 +133,9 @@ impl Keeper {
         world: &impl Environment,
     ) -> Step {
         let volumes = volumes(store, &world.vm(job.ask.target)?)?;
-        // The first volume's goes last here, so that a second try finds the others; a power cut in between leaves a
-        // snapshot of fewer volumes, which had been asked to go.
-        let mut deleted = Ok(());
-        for (_, snapshot) in parts(store, &volumes, job.ask.argument)?.into_iter().rev() {
-            deleted = deleted.and_then(|()| store.delete(Target::Snapshot(snapshot)));
-        }
+        let parts = parts(store, &volumes, job.ask.argument)?;
+        let targets: Vec<Target> = parts.iter().filter_map(|(_, part)| part.map(Target::Snapshot)).collect();
+        let deleted = store.delete(&targets);
         job.then_flush(deleted, |()| 0)
     }
 

@@ -2,6 +2,7 @@
 #![allow(clippy::cast_possible_truncation)]
 
 use crate::rig::{self, Rig, named, pattern};
+use crate::variables::volume_name;
 use crate::{Ask, PRIVATE, Use, VmView};
 use abi::record::{
     AuditRecord, DatastoreRecord, ObjectRecord, READ_ONLY, SnapshotRecord, VOLATILE, VolumeRecord,
@@ -241,7 +242,7 @@ fn volumes_are_made_used_and_go() {
 
 fn vm(rig: &mut Rig, volumes: &[&str], is_running: bool) {
     let volumes = volumes.iter().map(ToString::to_string).collect();
-    rig.world.vms.insert(7, VmView { name: "vm".to_string(), is_running, volumes });
+    rig.world.vms.insert(7, VmView { name: "vm".to_string(), is_running, is_ending: false, volumes });
 }
 
 fn snapshots(rig: &mut Rig) -> Vec<SnapshotRecord> {
@@ -321,6 +322,81 @@ fn a_volume_is_made_of_a_vms_snapshot_which_may_then_go() {
         assert_eq!(rig.ask(Kind::ReadVolume, clone, 0, b"", 4096).2, pattern(4096, seed));
     }
     assert_eq!(rig.ask(Kind::ReadVolume, ids[1], 0, b"", 4096).2, pattern(4096, 9));
+}
+
+/// What the host itself asks.
+fn host_asks(rig: &mut Rig, kind: Kind, target: u64, argument: u64, payload: &[u8], room: u32) -> rig::Got {
+    rig.keeper.submit(Ask { id: 1, kind, generation: 0, target, argument, payload: payload.to_vec(), room });
+    rig.work();
+    let done = rig.keeper.finished().unwrap();
+    (Status::from_raw(done.answer.status).unwrap(), done.answer.value, done.payload)
+}
+
+#[test]
+fn a_vms_firmware_variables_are_those_of_its_snapshots() {
+    let mut rig = Rig::with_store();
+    rig.ask(Kind::CreateVolume, 0, 1 << 20, &named("a", b""), 0);
+    vm(&mut rig, &["a"], false);
+    let take = |rig: &mut Rig, name: &str| rig.ask(Kind::SnapshotVm, 7, 0, &named(name, b""), 0).1;
+    let none = take(&mut rig, "none");
+    let kept = volume_name("vm");
+    let id = host_asks(&mut rig, Kind::CreateVolume, 0, 1 << 20, &named(&kept, b""), 0).1;
+    let write = |rig: &mut Rig, seed| {
+        assert_eq!(host_asks(rig, Kind::WriteVolume, id, 0, &pattern(4096, seed), 0).0, Status::Ok);
+    };
+    let read = |rig: &mut Rig, id| host_asks(rig, Kind::ReadVolume, id, 0, b"", 4096).2;
+    write(&mut rig, 1);
+    let first = take(&mut rig, "first");
+    write(&mut rig, 2);
+    // Each time those of the VM of that name before go first.
+    for (of, snapshot, wanted) in
+        [(7, first, Some(1)), (7, 0, Some(2)), (7, none, None), (7, 0, Some(2)), (0, 0, None)]
+    {
+        let begun = host_asks(&mut rig, Kind::CloneVm, of, snapshot, &named("other", b""), 0);
+        assert_eq!(begun.0, Status::Ok);
+        rig.cut();
+        let begins = rig.store.as_ref().unwrap().catalog().volume(&volume_name("other"));
+        assert_eq!(begins.map(|id| read(&mut rig, id)), wanted.map(|seed| pattern(4096, seed)));
+    }
+    assert_eq!(rig.ask(Kind::CloneVm, 7, first, &named("other", b""), 0).0, Status::Denied, "for a world");
+    for (snapshot, wanted) in [(first, pattern(4096, 1)), (none, vec![0; 4096]), (first, pattern(4096, 1))] {
+        assert_eq!(rig.ask(Kind::RevertVm, 7, snapshot, b"", 0).0, Status::Ok);
+        rig.cut();
+        assert_eq!(read(&mut rig, id), wanted);
+    }
+    assert_eq!(host_asks(&mut rig, Kind::ResetFirmwareVariables, 7, 0, b"", 0).0, Status::Ok);
+    assert_eq!(read(&mut rig, id), [0; 4096]);
+    assert_eq!(rig.ask(Kind::RevertVm, 7, first, b"", 0).0, Status::Ok);
+    assert_eq!(read(&mut rig, id), pattern(4096, 1), "a snapshot's outlive the reset");
+    for snapshot in [first, none] {
+        assert_eq!(rig.ask(Kind::DeleteVmSnapshot, 7, snapshot, b"", 0).0, Status::Ok);
+    }
+    let catalog = rig.store.as_ref().unwrap().catalog();
+    assert!(!catalog.iter().any(|(_, entry)| matches!(entry, datastore::Entry::Snapshot { .. })));
+}
+
+/// A guest that turned itself off may have left variables that are being saved: what is asked about it waits.
+#[test]
+fn what_is_asked_of_a_vm_that_ends_is_done_when_it_has_ended() {
+    let mut rig = Rig::with_store();
+    rig.ask(Kind::CreateVolume, 0, 1 << 20, &named("a", b""), 0);
+    vm(&mut rig, &["a"], false);
+    let first = rig.ask(Kind::SnapshotVm, 7, 0, &named("first", b""), 0).1;
+    for (kind, payload) in [
+        (Kind::RevertVm, Vec::new()),
+        (Kind::SnapshotVm, named("second", b"")),
+        (Kind::CloneVm, named("other", b"")),
+    ] {
+        let argument = if kind == Kind::RevertVm { first } else { 0 };
+        rig.world.vms.get_mut(&7).unwrap().is_ending = true;
+        let ask = Ask { id: 1, kind, generation: 0, target: 7, argument, payload, room: 0 };
+        rig.keeper.submit(ask);
+        rig.work();
+        assert!(rig.keeper.finished().is_none(), "{kind:?} did not wait");
+        rig.world.vms.get_mut(&7).unwrap().is_ending = false;
+        rig.work();
+        assert_eq!(rig.keeper.finished().unwrap().answer.status, Status::Ok as i64, "{kind:?}");
+    }
 }
 
 /// The chain as it is read, in pieces: numbers and texts, every hash compared.

@@ -6,7 +6,8 @@
 //! unless that is more than one save takes.
 
 use crate::ask::status;
-use crate::{PRIVATE, TOKEN};
+use crate::job::{Job, Next};
+use crate::{Environment, Keeper, PRIVATE, TOKEN, job, snapshots, volumes};
 use abi::Status;
 use alloc::format;
 use alloc::string::String;
@@ -174,6 +175,59 @@ impl Save {
         self.abandon(store);
         self.taken.drain(..).for_each(|(first, count)| pages.put_back(first, count));
         Step::Done(Err(status(error)))
+    }
+}
+
+impl Keeper {
+    /// A VM's variables are new. What its snapshots have of them stays.
+    pub(crate) fn reset_variables<P: BlockPort>(
+        &self,
+        job: &mut Job,
+        store: &mut Store<P>,
+        world: &impl Environment,
+    ) -> job::Step {
+        let vm = world.vm(job.ask.target)?;
+        if vm.is_running {
+            return Err(Status::Conflict);
+        }
+        if vm.is_ending {
+            return Ok(Next::Later);
+        }
+        let Some(volume) = store.catalog().volume(&volume_name(&vm.name)) else { return Ok(Next::ok(0)) };
+        let reset = store.revert(&[(volume, None)]);
+        job.then_flush(reset, |()| 0)
+    }
+
+    /// What the firmware of a VM that is to be made begins with: those of VM `target`, if that is not 0, or what its
+    /// snapshot `argument` has of them; new ones where there are none. Only the host asks, and sends the VM's name.
+    /// Those of another VM of that name, which a power cut left, go.
+    pub(crate) fn begin_variables<P: BlockPort>(
+        &self,
+        job: &mut Job,
+        store: &mut Store<P>,
+        world: &impl Environment,
+    ) -> job::Step {
+        let (name, _) = job.ask.named()?;
+        if job.ask.generation != 0 {
+            return Err(Status::Denied);
+        }
+        let (name, catalog) = (volume_name(&name), store.catalog());
+        if let Some(old) = catalog.volume(&name) {
+            return volumes::delete_part(store, old).map(|_| Next::On).or_else(job::busy_is_later);
+        }
+        let mut source = None;
+        if job.ask.target != 0 {
+            let vm = world.vm(job.ask.target)?;
+            if vm.is_ending {
+                return Ok(Next::Later);
+            }
+            source = catalog.volume(&volume_name(&vm.name)).map(Target::Volume);
+        }
+        if let (Some(Target::Volume(volume)), 1..) = (source, job.ask.argument) {
+            source = snapshots::part(store, volume, job.ask.argument).ok();
+        }
+        let made = source.map_or(Ok(0), |source| store.clone_volume(source, &name));
+        job.then_flush(made, |_| 0)
     }
 }
 

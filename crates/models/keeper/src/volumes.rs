@@ -1,11 +1,12 @@
 //! Requests about volumes, and about the datastore as a whole.
 
-use crate::ask::{Ask, Environment, Use, status};
+use crate::ask::{Ask, Environment, Use};
 use crate::job::{Job, Next, Stage, Step, start};
 use crate::{Keeper, PRIVATE, audit, snapshots};
 use abi::name::field;
 use abi::record::{DatastoreRecord, READ_ONLY, VOLATILE, VolumeRecord};
 use abi::{Answer, RequestKind, Status};
+use alloc::vec::Vec;
 use datastore::{BLOCK_BYTES, BlockPort, Entry, Op, Store, Target};
 
 /// Whether it is one of the volumes that people know of.
@@ -171,18 +172,23 @@ fn delete<P: BlockPort>(job: &mut Job, store: &mut Store<P>, world: &impl Enviro
     let id = job.ask.target;
     let (name, _) = volume(store, &job.ask, id)?;
     unused(world, name, Use::Free)?;
-    let next = store.catalog().iter().find_map(|(snapshot, entry)| {
-        matches!(entry, Entry::Snapshot { volume, .. } if *volume == id).then_some(snapshot)
-    });
-    match next {
-        Some(snapshot) => match store.delete(Target::Snapshot(snapshot)) {
-            Ok(()) => Ok(Next::On),
-            Err(datastore::Error::Busy) => Ok(Next::Later),
-            Err(error) => Err(status(error)),
-        },
-        None => {
-            let deleted = store.delete(Target::Volume(id));
-            job.then_flush(deleted, |()| 0)
-        }
+    match delete_part(store, id) {
+        Ok(false) => Ok(Next::On),
+        deleted => job.then_flush(deleted, |_| 0),
     }
+}
+
+/// Snapshots that go in one transaction at most.
+const PART: usize = 32;
+
+/// Deletes snapshots of a volume and, with the last of them, the volume: whether it is gone.
+pub(crate) fn delete_part<P: BlockPort>(store: &mut Store<P>, id: u64) -> Result<bool, datastore::Error> {
+    let of = |entry: &Entry| matches!(entry, Entry::Snapshot { volume, .. } if *volume == id);
+    let snapshots = store.catalog().iter().filter(|(_, entry)| of(entry)).take(PART);
+    let mut targets: Vec<Target> = snapshots.map(|(id, _)| Target::Snapshot(id)).collect();
+    let is_last = targets.len() < PART;
+    if is_last {
+        targets.push(Target::Volume(id));
+    }
+    store.delete(&targets).map(|()| is_last)
 }

@@ -117,8 +117,8 @@ impl Clone {
             made.push(ask::send(port, RequestKind::CloneVolume, *source, snapshot.unwrap_or(0), send).await?);
             progress.tell(made.len() as u64, self.volumes.len() as u64 + 1);
         }
-        // Its firmware begins with what this one's keeps.
-        ask::send(port, RequestKind::PutVm, 0, self.vm, [self.document.as_bytes(), &[]]).await.map(|_| ())
+        let (of, send) = (snapshot.unwrap_or(0), [self.document.as_bytes(), &[]]);
+        ask::send(port, RequestKind::CloneVm, self.vm, of, send).await.map(|_| ())
     }
 }
 

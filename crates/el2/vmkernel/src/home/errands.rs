@@ -12,6 +12,7 @@ use crate::home::keepsakes::{self, Keepsakes};
 use crate::home::port::Port;
 use crate::home::variables::Saves;
 use crate::host::Host;
+use crate::inventory::Known;
 use crate::{desk, log};
 use abi::record::{NAME_BYTES, ObjectRecord};
 use abi::request::{OBJECT_NAME_BYTES, PAYLOAD_MAX};
@@ -34,20 +35,33 @@ const RECORD: &str = "vm:";
 /// Ids of the host's own requests; a world's are its tokens.
 const OWN: u64 = 1 << 63;
 
+/// A VM's record that a world sent.
+struct Put {
+    token: Token,
+    source: Box<Source>,
+    text: String,
+}
+
+impl Put {
+    fn name(&self) -> &str {
+        self.source.document.as_ref().map(|vm| vm.name.as_str()).unwrap_or_default()
+    }
+}
+
 /// What one of the host's own requests is for.
 enum Errand {
     /// The names of all records.
     List,
     /// A record.
     Read(String),
-    /// A world wants a VM to be made or changed.
-    Put { token: Token, source: Box<Source>, text: String },
+    /// A world wants a VM to be made or changed: its record.
+    Put(Put),
+    /// What the firmware of a new one begins with; then its record.
+    Begin(Put),
     /// A world wants a VM to be forgotten.
     Delete { token: Token, target: VmHandle, volumes: Vec<String> },
     /// A world wants a VM's firmware variables to be new.
     Reset(Token),
-    /// Those of a VM are copied for another one, of this name.
-    Copy(String),
     /// The time when the host ran last.
     Time,
     /// The seed that an earlier start left.
@@ -80,6 +94,7 @@ pub const fn takes(kind: RequestKind) -> bool {
     matches!(
         kind,
         Kind::PutVm
+            | Kind::CloneVm
             | Kind::GetVm
             | Kind::DeleteVm
             | Kind::ResetFirmwareVariables
@@ -138,18 +153,13 @@ impl Environment for World<'_> {
     }
 
     fn vm(&self, handle: u64) -> Result<VmView, Status> {
-        let home = &self.host.home;
         let mut vm = self.host.inventory.read(VmHandle::from_raw(handle), |known| VmView {
             name: known.name.clone(),
             is_running: known.vm.is_some(),
+            is_ending: false,
             volumes: volumes(&known.source).cloned().collect(),
         })?;
-        let variables = volume_name(&vm.name);
-        // They are never the first, which stands for a snapshot.
-        if !vm.volumes.is_empty() && home.volumes.lock().iter().any(|volume| volume.name == variables) {
-            vm.volumes.push(variables);
-        }
-        vm.is_running |= home.is_unsaved(&vm.name);
+        vm.is_ending = !vm.is_running && self.host.home.is_unsaved(&vm.name);
         Ok(vm)
     }
 
@@ -193,10 +203,20 @@ impl Errands {
     }
 
     fn submit_to(&mut self, kind: RequestKind, target: u64, payload: Vec<u8>, errand: Errand) {
+        self.submit_with(kind, (target, 0), payload, errand);
+    }
+
+    fn submit_with(
+        &mut self,
+        kind: RequestKind,
+        (target, argument): (u64, u64),
+        payload: Vec<u8>,
+        errand: Errand,
+    ) {
         self.next = self.next.wrapping_add(1);
         let id = OWN | self.next;
         self.own.insert(id, errand);
-        self.keeper.submit(Ask { id, kind, generation: 0, target, argument: 0, payload, room: PAYLOAD_MAX });
+        self.keeper.submit(Ask { id, kind, generation: 0, target, argument, payload, room: PAYLOAD_MAX });
     }
 
     /// Goes on; whether there is more to do at once.
@@ -273,7 +293,7 @@ impl Errands {
                 self.about_disks.push_back(asked);
                 Ok(())
             }
-            RequestKind::PutVm => self.put(host, asked, store),
+            RequestKind::PutVm | RequestKind::CloneVm => self.put(host, asked),
             RequestKind::ResetFirmwareVariables => self.reset_variables(host, token, target, store),
             RequestKind::GetVm => get(host, token, target),
             RequestKind::DeleteVm => self.delete(host, token, target, asked.request.argument),
@@ -295,12 +315,7 @@ impl Errands {
         }
     }
 
-    fn put(
-        &mut self,
-        host: &'static Host,
-        asked: Asked,
-        store: Option<&mut Store<Port>>,
-    ) -> Result<(), (Status, String)> {
+    fn put(&mut self, host: &'static Host, asked: Asked) -> Result<(), (Status, String)> {
         let invalid = |why: String| (Status::Invalid, why);
         let bare = |status: Status| (status, String::new());
         if !host.home.is_mounted() {
@@ -309,31 +324,36 @@ impl Errands {
         let text = String::from_utf8(asked.payload).map_err(|_| invalid("this is not UTF-8".to_string()))?;
         let source = source_of(&text).map_err(invalid)?;
         let name = source.document.as_ref().map(|vm| vm.name.clone()).unwrap_or_default();
-        if asked.request.target == 0 {
+        let target = VmHandle::from_raw(asked.request.target);
+        let known = |target| {
+            let read = |known: &Known| (known.name.clone(), known.source.stored);
+            host.inventory.read(target, read).map_err(bare)
+        };
+        let is_clone = asked.kind == RequestKind::CloneVm;
+        let put = Put { token: asked.token, source: Box::new(source), text };
+        if is_clone || asked.request.target == 0 {
             if host.inventory.any(|known| known.name == name) {
                 return Err((Status::Conflict, format!("there is a VM called {name} already")));
             }
-            if let Some(store) = store {
-                self.begin_variables(host, store, &name, asked.request.argument);
-            }
-        } else {
-            let handle = VmHandle::from_raw(asked.request.target);
-            let (old, stored) = host
-                .inventory
-                .read(handle, |known| (known.name.clone(), known.source.stored))
-                .map_err(bare)?;
-            if !stored {
-                return Err((Status::Conflict, "it is of the boot archive: change it there".to_string()));
-            }
-            if old != name {
-                return Err(invalid(format!("name: it is {old}, and stays so")));
-            }
+            let of = (asked.request.target, asked.request.argument);
+            self.submit_with(RequestKind::CloneVm, of, field(&name), Errand::Begin(put));
+            return Ok(());
         }
-        let mut payload = field(&format!("{RECORD}{name}"));
-        payload.extend_from_slice(text.as_bytes());
-        let errand = Errand::Put { token: asked.token, source: Box::new(source), text };
-        self.submit(RequestKind::WriteObject, payload, errand);
+        let (old, stored) = known(target)?;
+        if !stored {
+            return Err((Status::Conflict, "it is of the boot archive: change it there".to_string()));
+        }
+        if old != name {
+            return Err(invalid(format!("name: it is {old}, and stays so")));
+        }
+        self.write_record(put);
         Ok(())
+    }
+
+    fn write_record(&mut self, put: Put) {
+        let mut payload = field(&format!("{RECORD}{}", put.name()));
+        payload.extend_from_slice(put.text.as_bytes());
+        self.submit(RequestKind::WriteObject, payload, Errand::Put(put));
     }
 
     fn delete(
@@ -386,7 +406,9 @@ impl Errands {
                     Err(why) => log!(host.console, "record {name}: {why}"),
                 }
             }
-            Errand::Put { token, source, text } => {
+            Errand::Begin(put) if ok => self.write_record(put),
+            Errand::Begin(put) => desk::deliver(host, put.token, answer, Vec::new()),
+            Errand::Put(Put { token, source, text }) => {
                 let handle = if ok { host.inventory.put(host, *source, text) } else { None };
                 let value = handle.map_or(0, VmHandle::to_raw);
                 desk::deliver(host, token, Answer { status: answer.status, value }, Vec::new());
@@ -405,9 +427,6 @@ impl Errands {
                 desk::deliver(host, token, answer, Vec::new());
             }
             Errand::Reset(token) => desk::deliver(host, token, answer, Vec::new()),
-            Errand::Copy(name) if !ok => {
-                log!(host.console, "{name}: it begins with new firmware variables: no copy could be made");
-            }
             Errand::Time => {
                 if let Some(seconds) = payload.first_chunk().filter(|_| ok) {
                     host.clock.was(u64::from_le_bytes(*seconds), host.nanoseconds());
@@ -429,7 +448,7 @@ impl Errands {
                     self.seeded = true;
                 }
             }
-            Errand::Drop | Errand::Copy(_) => {}
+            Errand::Drop => {}
         }
         let reading = |errand: &Errand| matches!(errand, Errand::List | Errand::Read(_));
         self.known |= !self.own.values().any(reading);

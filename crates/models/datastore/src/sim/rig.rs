@@ -221,9 +221,9 @@ fn operate(store: &mut Store<MemoryPort>, [what, which, a, b]: [u8; 4]) -> Resul
         0 => submit(store, volume, Op::Write { sector, sectors, durable: b % 2 == 0 }),
         1 => submit(store, any, Op::Read { sector, sectors }),
         2 => submit(store, volume, Op::Flush),
-        3 => store.snapshot(id, &name, 0, [b; 16]).map(drop),
+        3 => store.snapshot(&[id], &name, 0, [b; 16]).map(drop),
         4 => store.clone_volume(any, &name).map(drop),
-        5 => store.delete(any),
+        5 => store.delete(&[any]),
         6 => submit(store, volume, Op::Discard { sector, sectors: u64::from(sectors) * 40 }),
         7 => submit(store, volume, Op::Resize { sectors: u64::from(b) * 64 }),
         8 => {
@@ -240,8 +240,8 @@ fn operate(store: &mut Store<MemoryPort>, [what, which, a, b]: [u8; 4]) -> Resul
             store.commit_transaction(transaction)
         }
         10 => match pick(store, 1, which) {
-            Some(Target::Snapshot(snapshot)) => store.revert(id, snapshot),
-            _ => Ok(()),
+            Some(Target::Snapshot(snapshot)) => store.revert(&[(id, Some(snapshot))]),
+            _ => store.revert(&[(id, None)]),
         },
         11 => {
             store.scrub();

@@ -145,7 +145,7 @@ fn a_full_store_reads_deletes_and_has_room_again() {
     request(&mut store, v, discard, 0).unwrap();
     settle(&mut store);
     write(&mut store, v, 0, 32, 2).expect("what was discarded is free");
-    store.delete(v).expect("deleting works when full");
+    store.delete(&[v]).expect("deleting works when full");
     settle(&mut store);
     settle(&mut store);
     assert_eq!(store.usage().available + store.usage().freed, at_first, "all of it came back");

@@ -81,7 +81,7 @@ fn volume(store: &mut Store<MemoryPort>, name: &str, blocks: u64) -> Target {
 
 fn snapshot(store: &mut Store<MemoryPort>, of: Target, name: &str) -> Target {
     let Target::Volume(id) = of else { panic!("a volume") };
-    Target::Snapshot(store.snapshot(id, name, 0, [9; 16]).expect("snapshot"))
+    Target::Snapshot(store.snapshot(&[id], name, 0, [9; 16]).expect("snapshot"))
 }
 
 /// Where a block of a volume lies.

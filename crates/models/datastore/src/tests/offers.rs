@@ -37,7 +37,7 @@ fn a_snapshots_exclusive_size_is_what_deleting_it_frees() {
         settle(&mut store);
     }
     let before = store.usage();
-    store.delete(s1).unwrap();
+    store.delete(&[s1]).unwrap();
     settle(&mut store);
     settle(&mut store);
     let after = store.usage();

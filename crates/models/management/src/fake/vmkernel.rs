@@ -317,6 +317,7 @@ impl State {
                 self.power(environment, kind, target)
             }
             Kind::PutVm => self.vms.put(target, send, false),
+            Kind::CloneVm => self.vms.make_of(target, argument, send),
             Kind::GetVm => self.vms.get(target),
             Kind::DeleteVm => self.vms.delete(target),
             Kind::SnapshotVm => self.vms.snapshot(target, &name(send)?.0, environment.unix_seconds()),

@@ -343,6 +343,15 @@ impl Vms {
         Ok((handle, Vec::new()))
     }
 
+    /// Makes a VM of another one, or of a snapshot of it.
+    pub fn make_of(&mut self, handle: u64, snapshot: u64, document: &[u8]) -> Answered {
+        let source = self.vm(handle)?;
+        if snapshot != 0 && !source.snapshots.iter().any(|known| known.id == snapshot) {
+            return Err((Status::NotFound, 0));
+        }
+        self.put(0, document, false)
+    }
+
     /// A VM's document.
     pub fn get(&mut self, handle: u64) -> Answered {
         let vm = self.vm(handle)?;

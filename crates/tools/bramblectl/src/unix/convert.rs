@@ -192,7 +192,7 @@ pub fn receive(
         let base = session.store.catalog().iter().find(|(_, e)| is_base(e)).map(|(id, _)| id);
         let base =
             base.with_context(|| format!("\"{name}\" has not the snapshot that this stream builds on"))?;
-        session.change(|store| store.revert(volume, base))?;
+        session.change(|store| store.revert(&[(volume, Some(base))]))?;
         let op = Op::Resize { sectors: header.sectors };
         session.request(Target::Volume(volume), op, &[], &mut Vec::new())?;
         volume
@@ -224,6 +224,6 @@ pub fn receive(
         }
         records += 1;
     }
-    session.change(|store| store.snapshot(volume, snapshot, now, header.to))?;
+    session.change(|store| store.snapshot(&[volume], snapshot, now, header.to))?;
     Ok(())
 }

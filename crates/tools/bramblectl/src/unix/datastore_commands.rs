@@ -169,7 +169,7 @@ impl DatastoreCommand {
             Self::Snapshot { store, name } => with(&store, |s| {
                 let (volume, snapshot) = snapshot_name(&name)?;
                 let (id, guid) = (s.volume(volume)?, *uuid::Uuid::new_v4().as_bytes());
-                s.change(|store| store.snapshot(id, snapshot, now(), guid)).map(drop)
+                s.change(|store| store.snapshot(&[id], snapshot, now(), guid)).map(drop)
             }),
             Self::Clone { store, from, to } => with(&store, |s| {
                 let source = s.target(&from)?;
@@ -179,11 +179,11 @@ impl DatastoreCommand {
                 let (volume, _) = snapshot_name(&name)?;
                 let Target::Snapshot(snapshot) = s.target(&name)? else { return Ok(()) };
                 let id = s.volume(volume)?;
-                s.change(|store| store.revert(id, snapshot))
+                s.change(|store| store.revert(&[(id, Some(snapshot))]))
             }),
             Self::Delete { store, name } => with(&store, |s| {
                 let target = s.target(&name)?;
-                s.change(|store| store.delete(target))
+                s.change(|store| store.delete(&[target]))
             }),
             Self::Send { store, name, base, output } => {
                 send(&store, &name, base.as_deref(), output.as_deref())

@@ -133,7 +133,7 @@ impl Driver<'_> {
 fn snapshot(session: &mut Session, target: Target) -> Result<()> {
     let Target::Volume(id) = target else { return Ok(()) };
     let name = uuid::Uuid::new_v4();
-    session.change(|store| store.snapshot(id, &name.to_string(), 0, *name.as_bytes())).map(drop)
+    session.change(|store| store.snapshot(&[id], &name.to_string(), 0, *name.as_bytes())).map(drop)
 }
 
 fn act(session: &mut Session, target: Target, options: &MeasureOptions) -> Result<()> {

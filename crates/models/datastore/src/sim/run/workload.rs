@@ -120,7 +120,7 @@ impl Run {
         }
         self.quiet(after, |run| {
             let Target::Volume(id) = run.target(volume) else { unreachable!() };
-            run.store.snapshot(id, &name, 0, [0; 16])?;
+            run.store.snapshot(&[id], &name, 0, [0; 16])?;
             Ok(Effect::Copy { from: volume.to_string(), to: std::format!("s/{name}") })
         });
     }
@@ -140,11 +140,14 @@ impl Run {
     fn delete(&mut self, after: After<'_>) {
         let prefix = ["s/", "s/", "v/", "o/"][self.random.below(4) as usize];
         let Some(name) = self.pick(prefix) else { return };
+        let other = self.pick(prefix).filter(|other| *other != name);
         self.drain(after);
         let full = self.full;
         self.quiet(after, |run| {
-            run.store.delete(run.target(&name))?;
-            Ok(Effect::Remove { name })
+            let names = [Some(name), other].into_iter().flatten();
+            let targets: Vec<Target> = names.clone().map(|name| run.target(&name)).collect();
+            run.store.delete(&targets)?;
+            Ok(Effect::All(names.map(|name| Effect::Remove { name }).collect()))
         });
         if self.full > full {
             self.found_wrong.get_or_insert(String::from("a full store refused a deletion"));
@@ -190,7 +193,7 @@ impl Run {
         for target in all {
             let name = self.name_of(target);
             let done = loop {
-                match self.store.delete(target) {
+                match self.store.delete(&[target]) {
                     Err(Error::Busy) => {
                         self.turn();
                         after(self);
@@ -219,19 +222,33 @@ impl Run {
         self.oracle.now.keys().find(|name| self.target(name) == target).cloned()
     }
 
+    /// One volume, or several at once, to a snapshot of theirs or, now and then, to nothing.
     fn revert(&mut self, volume: &str, after: After<'_>) {
         self.drain(after);
-        let Target::Volume(id) = self.target(volume) else { unreachable!() };
-        let of = |e: &Entry| match e {
-            Entry::Snapshot { volume, name, .. } if *volume == id => Some(name.clone()),
-            _ => None,
-        };
-        let found = self.store.catalog().iter().find_map(|(s, e)| of(e).map(|name| (s, name)));
-        let Some((snapshot, name)) = found else { return };
-        self.quiet(after, |run| {
-            run.store.revert(id, snapshot)?;
-            Ok(Effect::Copy { from: std::format!("s/{name}"), to: volume.to_string() })
-        });
+        let mut volumes: Vec<String> =
+            self.oracle.now.keys().filter(|k| k.starts_with("v/")).cloned().collect();
+        if self.random.chance(2) {
+            volumes.retain(|name| name == volume);
+        }
+        let (mut parts, mut effects) = (Vec::new(), Vec::new());
+        for to in volumes {
+            let Target::Volume(id) = self.target(&to) else { unreachable!() };
+            let of = |e: &Entry| match e {
+                Entry::Snapshot { volume, name, .. } if *volume == id => Some(std::format!("s/{name}")),
+                _ => None,
+            };
+            let found = self.store.catalog().iter().find_map(|(s, e)| of(e).map(|name| (s, name)));
+            if let Some((snapshot, from)) = found {
+                parts.push((id, Some(snapshot)));
+                effects.push(Effect::Copy { from, to });
+            } else if self.random.chance(10) {
+                parts.push((id, None));
+                effects.push(Effect::Put { sectors: std::vec![0; self.oracle.now[&to].len()], name: to });
+            }
+        }
+        if !parts.is_empty() {
+            self.quiet(after, |run| run.store.revert(&parts).map(|()| Effect::All(effects)));
+        }
     }
 
     fn discard(&mut self, volume: &str, size: usize, after: After<'_>) {
