@@ -38,7 +38,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let peer = SocketAddr::from(([192, 0, 2, 7], 40_000));
     let visit = async |input: &[u8]| {
         let (mut ours, theirs) = pair();
-        let ticket = management.admit().expect("room");
+        let ticket = management.admit(peer.ip()).expect("room");
         let client = async {
             let mut answer = Vec::new();
             let mut sent = 0;

@@ -10,7 +10,7 @@ use crate::{argument, worker};
 use alloc::vec;
 use alloc::vec::Vec;
 use core::cell::RefCell;
-use core::net::IpAddr;
+use core::net::{IpAddr, SocketAddr};
 use core::sync::atomic::{AtomicU32, Ordering};
 use el1::Boot;
 use embassy_futures::select::select3;
@@ -155,8 +155,10 @@ impl Server {
             socket.set_keep_alive(Some(Duration::from_secs(30)));
             socket.set_timeout(Some(Duration::from_secs(60)));
             let config = self.config.borrow().clone();
-            if let (Some(config), Some(ticket)) = (config, self.management.admit())
-                && self.connection(&mut socket, &config, ticket).await
+            let Some(peer) = socket.remote_endpoint() else { continue };
+            let peer = SocketAddr::from((IpAddr::from(peer.addr), peer.port));
+            if let (Some(config), Some(ticket)) = (config, self.management.admit(peer.ip()))
+                && self.connection(&mut socket, &config, peer, ticket).await
             {
                 socket.close();
                 let _ = with_timeout(FAREWELL, socket.flush()).await;
@@ -172,16 +174,15 @@ impl Server {
         &self,
         socket: &mut TcpSocket<'_>,
         config: &Config,
+        peer: SocketAddr,
         ticket: Ticket<'_, World>,
     ) -> bool {
-        let Some(peer) = socket.remote_endpoint() else { return false };
         let before = worker::busy();
         let Some(mut tls) = accept(config, Prompt(socket), &ticket).await else { return !ticket.gave_way() };
         if self.tells {
             let took = worker::busy() - before;
             self.vmkernel.log(format_args!("handshake: {took} us on the second vCPU"));
         }
-        let peer = (IpAddr::from(peer.addr), peer.port).into();
         let is_whole = serve(&self.management, &mut tls, peer, ticket).await;
         if is_whole {
             let _ = with_timeout(FAREWELL, tls.close()).await;

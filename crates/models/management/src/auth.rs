@@ -15,6 +15,7 @@ pub mod limits;
 pub mod password;
 pub mod sessions;
 
+use crate::admission::Source;
 use crate::http::Head;
 use crate::kept::{Kept, Loaded};
 use crate::port::Port;
@@ -113,7 +114,7 @@ impl Authority {
     /// at the machine asks for it because the old one is lost.
     pub async fn reset_first_user<P: Port>(&self, port: &P) -> Result<(), Problem> {
         let password = secret::one_time_password(port)?;
-        let hash = self.hasher.hash(port, &password).await?;
+        let hash = self.hasher.hash(port, Source::HOST, &password).await?;
         let now = unix_seconds(port);
         self.directory
             .change(port, |directory| {

@@ -75,6 +75,7 @@ use audit::Refusals;
 use auth::{Authority, FIRST_USER};
 use bell::{Bell, Turn};
 use core::cell::RefCell;
+use core::net::IpAddr;
 use core::time::Duration;
 use embassy_futures::select::{Either, select};
 use events::Events;
@@ -242,8 +243,8 @@ impl<P: Port> Management<P> {
     }
 
     /// Someone connects; `None`: there is no room, and the connection is to be closed.
-    pub fn admit(&self) -> Option<Ticket<'_, P>> {
-        let arrival = self.pool.borrow_mut().arrive()?;
+    pub fn admit(&self, from: IpAddr) -> Option<Ticket<'_, P>> {
+        let arrival = self.pool.borrow_mut().arrive(from.into())?;
         if arrival.gives_way.is_some() {
             self.gave_way.ring();
         }

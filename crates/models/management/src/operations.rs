@@ -23,6 +23,7 @@ mod users;
 pub(crate) mod vms;
 
 use crate::Management;
+use crate::admission::Source;
 use crate::auth::{self, Caller};
 use crate::http::{Head, Response};
 use crate::port::Port;
@@ -49,6 +50,13 @@ pub(crate) struct Call<'a, P> {
     pub caller: Option<Caller>,
     /// The body.
     pub body: Vec<u8>,
+}
+
+impl<P> Call<'_, P> {
+    /// Where it comes from, as counted.
+    pub fn source(&self) -> Source {
+        self.peer.ip().into()
+    }
 }
 
 /// How it ends.

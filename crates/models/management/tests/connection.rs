@@ -136,8 +136,8 @@ fn idle_strangers_give_way_to_a_newcomer() {
 fn a_connection_takes_little_memory() {
     let house = House::default();
     let (_ours, theirs) = management::fake::pair();
-    let ticket = house.management.admit().unwrap();
     let peer = std::net::SocketAddr::from(([192, 0, 2, 7], 40_000));
+    let ticket = house.management.admit(peer.ip()).unwrap();
     let task = management::serve(&house.management, theirs, peer, ticket);
     // Beside its buffer of 8 KiB; 32 of them are to fit hostd's heap.
     let bytes = size_of_val(&task);

@@ -333,3 +333,50 @@ fn the_chain_tells_who_what_before_and_after_and_holds() {
         assert_eq!(seen, 6);
     });
 }
+
+/// While a password is looked at, a crowd from another address comes and goes.
+#[test]
+fn a_crowd_elsewhere_does_not_push_a_login_out() {
+    let house = House::default();
+    house.run(async {
+        drop(house.administrator().await);
+        let mut client = Client::connect(&house);
+        client.send(&login("admin", PASSWORD)).await;
+        house.sleep(Duration::from_millis(10)).await;
+        let mut crowd: Vec<Client> = (0..40).map(|_| Client::connect_from(&house, [192, 0, 2, 66])).collect();
+        assert_eq!(client.answer().await.status, 201);
+        assert!(crowd[0].is_closed().await, "they gave way to each other");
+    });
+}
+
+/// Of those who wait for their password's hash each source has its turn.
+#[test]
+fn a_login_waits_for_one_hash_of_another_source_only() {
+    let house = House::default();
+    house.run(async {
+        drop(house.administrator().await);
+        let mut crowd: Vec<Client> = (0..6).map(|_| Client::connect_from(&house, [192, 0, 2, 66])).collect();
+        for guesser in &mut crowd {
+            guesser.send(&login("admin", "not this one")).await;
+        }
+        house.sleep(Duration::from_millis(10)).await;
+        let mut client = Client::connect(&house);
+        let begun = house.now();
+        client.send(&login("admin", PASSWORD)).await;
+        assert_eq!(client.answer().await.status, 201);
+        let (took, hash) = (house.now() - begun, Duration::from_millis(50));
+        assert!(took <= 2 * hash + Duration::from_millis(10), "{took:?}");
+        for guesser in &mut crowd {
+            assert!(matches!(guesser.answer().await.status, 401 | 429));
+        }
+    });
+}
+
+/// The request that logs in.
+fn login(user: &str, password: &str) -> String {
+    let body = json!({ "user": user, "password": password }).to_string();
+    let length = body.len();
+    format!(
+        "POST /api/v1/session HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\nContent-Type: application/json\r\n\r\n{body}"
+    )
+}

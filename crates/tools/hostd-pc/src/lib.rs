@@ -66,7 +66,7 @@ pub fn serve(options: Options, started: impl FnOnce(u16), log: impl Fn(&str) + '
             stream.set_nodelay(true)?;
             tokio::task::spawn_local(async move {
                 // Without room the connection is closed.
-                let Some(ticket) = management.admit() else { return };
+                let Some(ticket) = management.admit(peer.ip()) else { return };
                 let stream = FromTokio::new(stream);
                 let Some(config) = tls else {
                     management::serve(&management, stream, peer, ticket).await;

@@ -1,10 +1,11 @@
 //! Passwords: which are taken, and their hashes by argon2id.
 //!
-//! One hash at a time, in a buffer of 7 MiB that is kept for it, on another vCPU: logins wait for each other, and nothing
-//! else waits for them. Source: RFC 9106 (Argon2); OWASP's second choice of equal strength, m = 7 MiB, t = 5, p = 1.
+//! One hash at a time, in a buffer of 7 MiB that is kept for it, on another vCPU: logins wait for each other, in a
+//! queue that is fair to where they come from, and nothing else waits for them. Source: RFC 9106 (Argon2); OWASP's second choice of equal strength, m = 7 MiB, t = 5, p = 1.
 
 use super::directory::PasswordHash;
-use crate::bell::Turn;
+use crate::admission::Source;
+use crate::bell::Queue;
 use crate::port::Port;
 use crate::problem::Problem;
 use crate::secret;
@@ -28,16 +29,23 @@ const LONGEST: usize = 256;
 /// Makes hashes.
 #[derive(Default)]
 pub struct Hasher {
-    turn: Turn,
+    queue: Queue,
     buffer: Arc<spin::Mutex<Vec<Block>>>,
 }
 
 impl Hasher {
     /// The hash of a new password.
-    pub async fn hash<P: Port>(&self, port: &P, password: &str) -> Result<PasswordHash, Problem> {
+    pub async fn hash<P: Port>(
+        &self,
+        port: &P,
+        from: Source,
+        password: &str,
+    ) -> Result<PasswordHash, Problem> {
         let salt = secret::random::<P, 16>(port)?;
-        let hash =
-            self.compute(port, password, salt.to_vec(), MEMORY_KIB, PASSES).await.ok_or_else(failed)?;
+        let hash = self
+            .compute(port, from, password, (salt.to_vec(), MEMORY_KIB, PASSES))
+            .await
+            .ok_or_else(failed)?;
         Ok(PasswordHash {
             memory_kib: MEMORY_KIB,
             passes: PASSES,
@@ -47,7 +55,13 @@ impl Hasher {
     }
 
     /// Whether a password is the one of a hash; without a hash it takes as long, and is not.
-    pub async fn is_right<P: Port>(&self, port: &P, password: &str, known: Option<&PasswordHash>) -> bool {
+    pub async fn is_right<P: Port>(
+        &self,
+        port: &P,
+        from: Source,
+        password: &str,
+        known: Option<&PasswordHash>,
+    ) -> bool {
         let nobody = PasswordHash {
             memory_kib: MEMORY_KIB,
             passes: PASSES,
@@ -57,22 +71,21 @@ impl Hasher {
         let against = known.unwrap_or(&nobody);
         let Ok(salt) = Base64UrlUnpadded::decode_vec(&against.salt) else { return false };
         let password = password.get(..LONGEST).unwrap_or(password);
-        let hash = self.compute(port, password, salt, against.memory_kib, against.passes).await;
+        let hash = self.compute(port, from, password, (salt, against.memory_kib, against.passes)).await;
         hash.is_some_and(|hash| secret::is_equal(&Base64UrlUnpadded::encode_string(&hash), &against.hash))
     }
 
     async fn compute<P: Port>(
         &self,
         port: &P,
+        from: Source,
         password: &str,
-        salt: Vec<u8>,
-        memory_kib: u32,
-        passes: u32,
+        (salt, memory_kib, passes): (Vec<u8>, u32, u32),
     ) -> Option<[u8; 32]> {
         let params = Params::new(memory_kib.min(MEMORY_KIB), passes, 1, Some(32)).ok()?;
         let password = Zeroizing::new(Vec::from(password.as_bytes()));
         let buffer = self.buffer.clone();
-        let _turn = self.turn.take().await;
+        let _turn = self.queue.take(from).await;
         port.compute(move || {
             // Free but for a hash whose caller went away while it was made.
             let mut blocks = buffer.lock();
@@ -127,7 +140,7 @@ mod tests {
         let host = Host::default();
         let hasher = Hasher::default();
         let time = host.time.clone();
-        let hash = time.run(hasher.hash(&host, "correct horse battery")).unwrap().unwrap();
+        let hash = time.run(hasher.hash(&host, Source::HOST, "correct horse battery")).unwrap().unwrap();
         let salt = Base64UrlUnpadded::decode_vec(&hash.salt).unwrap();
         let params = Params::new(7168, 5, 1, Some(32)).unwrap();
         let mut expected = [0; 32];
@@ -136,10 +149,11 @@ mod tests {
             .hash_password_into_with_memory(b"correct horse battery", &salt, &mut expected, &mut blocks)
             .unwrap();
         assert_eq!(hash.hash, Base64UrlUnpadded::encode_string(&expected));
-        let is_right = |password| time.run(hasher.is_right(&host, password, Some(&hash))).unwrap();
+        let is_right =
+            |password| time.run(hasher.is_right(&host, Source::HOST, password, Some(&hash))).unwrap();
         assert!(is_right("correct horse battery"));
         assert!(!is_right("correct horse batterz"));
-        assert!(!time.run(hasher.is_right(&host, "", None)).unwrap());
+        assert!(!time.run(hasher.is_right(&host, Source::HOST, "", None)).unwrap());
         // The buffer stays, and is one.
         assert_eq!(hasher.buffer.lock().len(), 7168);
     }

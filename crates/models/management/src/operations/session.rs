@@ -15,12 +15,12 @@ use api::rest::{AuditText, Login, PasswordChange, Session};
 pub(super) async fn log_in<P: Port>(call: &Call<'_, P>) -> Result<Outcome, Problem> {
     auth::is_from_here(call.head)?;
     let login: Login = call.json()?;
-    let who = Try::new(&login.user, call.peer.ip());
+    let who = Try::new(&login.user, call.source());
     let (authority, port) = (&call.management.authority, &call.management.port);
     wait(call, &who)?;
     let known =
         authority.directory.read(|directory| directory.user(&login.user).map(|user| user.password.clone()));
-    let is_right = authority.hasher.is_right(port, &login.password, known.as_ref()).await;
+    let is_right = authority.hasher.is_right(port, call.source(), &login.password, known.as_ref()).await;
     // Others may have tried meanwhile.
     wait(call, &who)?;
     if !is_right {
@@ -122,16 +122,16 @@ pub(super) async fn change_password<P: Port>(call: &Call<'_, P>) -> Result<Outco
     };
     let change: PasswordChange = call.json()?;
     let (authority, port) = (&call.management.authority, &call.management.port);
-    let who = Try::new(&caller.user, call.peer.ip());
+    let who = Try::new(&caller.user, call.source());
     wait(call, &who)?;
     password::check("new", &change.new, &caller.user, Some(&change.current))?;
     let known =
         authority.directory.read(|directory| directory.user(&caller.user).map(|user| user.password.clone()));
-    if !authority.hasher.is_right(port, &change.current, known.as_ref()).await {
+    if !authority.hasher.is_right(port, call.source(), &change.current, known.as_ref()).await {
         let login = Login { user: caller.user.clone(), password: change.current };
         return Err(refuse(call, &login, &who).await.of_field("current"));
     }
-    let hash = authority.hasher.hash(port, &change.new).await?;
+    let hash = authority.hasher.hash(port, call.source(), &change.new).await?;
     let (before, after) = authority
         .directory
         .change(port, |directory| {

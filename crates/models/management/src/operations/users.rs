@@ -30,7 +30,7 @@ pub(super) async fn create<P: Port>(call: &Call<'_, P>) -> Result<Outcome, Probl
     let entry = UserEntry {
         name: new.name.clone(),
         role: new.role,
-        password: authority.hasher.hash(port, &new.password).await?,
+        password: authority.hasher.hash(port, call.source(), &new.password).await?,
         must_change_password: true,
         created_at: unix_seconds(port),
     };
@@ -55,7 +55,7 @@ pub(super) async fn change<P: Port>(call: &Call<'_, P>) -> Result<Outcome, Probl
     let hash = match &change.password {
         Some(new) => {
             password::check("password", new, name, None)?;
-            Some(authority.hasher.hash(port, new).await?)
+            Some(authority.hasher.hash(port, call.source(), new).await?)
         }
         None => None,
     };

@@ -174,7 +174,7 @@ impl Client {
         let peer = SocketAddr::from((address, 40_000));
         // Tickets are given in the order of connects, whenever the tasks run.
         let task: Task = Box::pin(async move {
-            let Some(ticket) = management.admit() else { return };
+            let Some(ticket) = management.admit(peer.ip()) else { return };
             management::serve(&management, theirs, peer, ticket).await;
         });
         house.tasks.borrow_mut().push(task);

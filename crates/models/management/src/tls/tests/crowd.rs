@@ -36,9 +36,10 @@ impl Door {
         let (ours, theirs) = pair();
         let (management, config) = (self.management.clone(), self.config.clone());
         self.tasks.borrow_mut().push(Box::pin(async move {
-            let Some(ticket) = management.admit() else { return };
+            let peer = SocketAddr::from(([192, 0, 2, 7], 40_000));
+            let Some(ticket) = management.admit(peer.ip()) else { return };
             let Some(mut tls) = accept(&config, ours, &ticket).await else { return };
-            serve(&management, &mut tls, SocketAddr::from(([192, 0, 2, 7], 40_000)), ticket).await;
+            serve(&management, &mut tls, peer, ticket).await;
         }));
         theirs
     }
