@@ -58,8 +58,11 @@ pub fn seal(page: &mut PageBytes) {
     seal_by(page, &|page| crc32c(page));
 }
 
+/// How the port works a checksum out.
+pub type Checksum<'a> = &'a dyn Fn(&PageBytes) -> u32;
+
 /// The same, the checksum worked out by `checksum`.
-pub fn seal_by(page: &mut PageBytes, checksum: &dyn Fn(&PageBytes) -> u32) {
+pub fn seal_by(page: &mut PageBytes, checksum: Checksum<'_>) {
     put_u32(page, 4, 0);
     let crc = checksum(page);
     put_u32(page, 4, crc);
@@ -346,7 +349,7 @@ pub fn decode_group(page: &PageBytes, i: usize) -> Group {
 }
 
 /// Writes the header of a bitmap block over bits that are set already, and seals it.
-pub fn seal_bitmap(group: u32, generation: u64, page: &mut PageBytes, checksum: &dyn Fn(&PageBytes) -> u32) {
+pub fn seal_bitmap(group: u32, generation: u64, page: &mut PageBytes, checksum: Checksum<'_>) {
     put_u32(page, 0, MAGIC_BITMAP);
     put_u64(page, 8, generation);
     put_u32(page, 16, group);

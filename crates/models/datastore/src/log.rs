@@ -5,7 +5,7 @@
 //! was durable when it was written. What is not known to be durable is believed only if the data that it names is
 //! there: so data and log go to the device together, with one device flush behind them.
 
-use crate::format::{MAGIC_LOG, seal_by};
+use crate::format::{Checksum, MAGIC_LOG, seal_by};
 use crate::overlay::Base;
 use crate::tree::{CHUNK_BLOCKS, Mapping, RECORD_BYTES};
 use crate::wire::{
@@ -208,9 +208,6 @@ pub struct Sealed {
     /// Its bytes.
     pub page: Box<PageBytes>,
 }
-
-/// How the port works a checksum out.
-pub type Checksum<'a> = &'a dyn Fn(&PageBytes) -> u32;
 
 /// Gathers records into blocks.
 pub struct LogWriter {

@@ -29,14 +29,16 @@ fn volume<'s, P: BlockPort>(store: &'s Store<P>, ask: &Ask, id: u64) -> Result<(
 
 /// A volume or a snapshot of one.
 fn target<P: BlockPort>(store: &Store<P>, ask: &Ask, id: u64) -> Result<Target, Status> {
-    let of = |id: u64| match store.catalog().get(id) {
+    let catalog = store.catalog();
+    // A snapshot may outlive its volume.
+    let is_open_of = |volume: u64| match catalog.get(volume) {
         Some(Entry::Volume { name, .. }) => is_open(name, ask),
         _ => true,
     };
-    match store.catalog().get(id) {
-        Some(Entry::Snapshot { volume, .. }) if of(*volume) => Ok(Target::Snapshot(id)),
-        Some(Entry::Snapshot { .. }) => Err(Status::NotFound),
-        _ => volume(store, ask, id).map(|_| Target::Volume(id)),
+    match catalog.get(id) {
+        Some(Entry::Snapshot { volume, .. }) if is_open_of(*volume) => Ok(Target::Snapshot(id)),
+        Some(Entry::Volume { name, .. }) if is_open(name, ask) => Ok(Target::Volume(id)),
+        _ => Err(Status::NotFound),
     }
 }
 

@@ -14,7 +14,7 @@ use std::io::{self, BufReader, Read, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How often, once a second, a host that does not answer is asked again where it is worth it.
+/// How often, once a second, a host that does not answer is asked where it is worth it.
 pub const TRIES: u32 = 60;
 
 /// How often something is asked for anew whose answer was lost.
@@ -22,17 +22,6 @@ const TRIES_ANEW: u32 = 8;
 
 /// How long an answer that may be asked for again is waited for.
 const PATIENCE: Duration = Duration::from_secs(15);
-
-/// Asks anew, each second, while connections end without an answer: hostd may be restarting.
-fn until_answered(mut ask: impl FnMut() -> Result<Answer>) -> Result<Answer> {
-    for _ in 1..TRIES_ANEW {
-        match ask() {
-            Err(error) if is_lost(&error) => std::thread::sleep(Duration::from_secs(1)),
-            answer => return answer,
-        }
-    }
-    ask()
-}
 
 /// The host was reached, and whether it did what it was asked for is not known. (One that is not reached is another case:
 /// it may be off.)
@@ -43,6 +32,11 @@ fn is_lost(error: &anyhow::Error) -> bool {
     let lost = [BrokenPipe, ConnectionAborted, ConnectionReset, TimedOut, UnexpectedEof, WouldBlock];
     error.downcast_ref().is_some_and(|error: &io::Error| lost.contains(&error.kind()))
         || error.downcast_ref().is_some_and(|refusal: &Refusal| refusal.reason == "key-in-use")
+}
+
+/// The host was not reached, or did not answer: it may be off for a while.
+pub fn is_silent(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some()
 }
 
 fn cut(text: &str) -> io::Error {
@@ -56,6 +50,8 @@ pub struct Client {
     config: Option<Arc<ClientConfig>>,
     /// Header lines of the session or token.
     pub lines: String,
+    /// Between one try and the next.
+    pub pause: Duration,
 }
 
 /// An answer.
@@ -87,7 +83,8 @@ impl Client {
             true => Some(Trust::Pinned(context.ca.as_deref()).config()?),
             false => None,
         };
-        Ok(Self { context, address, config, lines: lines.unwrap_or_default() })
+        let (lines, pause) = (lines.unwrap_or_default(), Duration::from_secs(1));
+        Ok(Self { context, address, config, lines, pause })
     }
 
     /// A list, all pages of it.
@@ -108,12 +105,34 @@ impl Client {
 
     /// Asks for a resource, again where hostd seems to have ended meanwhile: that changes nothing.
     pub fn get(&self, path: &str) -> Result<Value> {
-        let ask = || {
-            let mut connection = self.begin("GET", path, "Content-Length: 0\r\n")?;
-            connection.set_patience(PATIENCE)?;
-            checked(read_answer(&mut connection)?)
-        };
-        until_answered(ask)?.json()
+        self.again(TRIES_ANEW, is_lost, || self.ask(path))
+    }
+
+    /// The same for one that is worth waiting for, also while the host is not reached.
+    pub fn get_patiently(&self, path: &str) -> Result<Value> {
+        self.again(TRIES, is_silent, || self.ask(path))
+    }
+
+    fn ask(&self, path: &str) -> Result<Value> {
+        let mut connection = self.begin("GET", path, "Content-Length: 0\r\n")?;
+        connection.set_patience(PATIENCE)?;
+        checked(read_answer(&mut connection)?)?.json()
+    }
+
+    /// Asks up to so often while it fails in a way that may pass.
+    fn again<T>(
+        &self,
+        tries: u32,
+        may_pass: fn(&anyhow::Error) -> bool,
+        mut ask: impl FnMut() -> Result<T>,
+    ) -> Result<T> {
+        for _ in 1..tries {
+            match ask() {
+                Err(error) if may_pass(&error) => std::thread::sleep(self.pause),
+                answer => return answer,
+            }
+        }
+        ask()
     }
 
     /// Has something made or done by a `POST`, once, also where hostd ends before it has answered: the host tells a second
@@ -122,7 +141,7 @@ impl Client {
         let key = uuid::Uuid::new_v4();
         let lines = format!("Content-Type: application/json\r\nIdempotency-Key: {key}\r\n");
         let body = resource.to_string();
-        until_answered(|| self.send("POST", path, &lines, body.as_bytes()))
+        self.again(TRIES_ANEW, is_lost, || self.send("POST", path, &lines, body.as_bytes()))
     }
 
     /// Sends a resource.
@@ -219,18 +238,8 @@ impl Client {
     pub fn ended(&self, answer: &Answer) -> Result<Value> {
         let path = answer.header("location").context("the host began no task")?;
         let progress = indicatif::ProgressBar::new(100);
-        let mut failed = 0;
         loop {
-            let task = match self.get(path) {
-                Ok(task) => task,
-                Err(error) if failed < TRIES && error.downcast_ref::<io::Error>().is_some() => {
-                    failed += 1;
-                    std::thread::sleep(Duration::from_secs(1));
-                    continue;
-                }
-                Err(error) => return Err(error),
-            };
-            failed = 0;
+            let task = self.get_patiently(path)?;
             progress.set_position(task["progress"].as_u64().unwrap_or(0));
             let state = task["state"].as_str().unwrap_or("lost");
             if state == "running" {
@@ -351,6 +360,7 @@ fn read_answer(connection: &mut Connection) -> Result<Answer> {
 mod tests {
     use super::*;
     use std::net::TcpListener;
+    use std::sync::atomic::{AtomicU32, Ordering};
 
     /// A host that hangs up on the first request, and answers the second; both, as it heard them.
     fn forgetful(listener: &TcpListener) -> [String; 2] {
@@ -362,6 +372,28 @@ mod tests {
             String::from_utf8_lossy(&heard[..bytes]).into_owned()
         };
         [hear(""), hear("HTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\n{}")]
+    }
+
+    #[test]
+    fn a_host_that_never_answers_is_asked_as_often_as_said() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let asked = Arc::new(AtomicU32::new(0));
+        let count = asked.clone();
+        // It ends with the test's process.
+        std::thread::spawn(move || {
+            for _ in listener.incoming() {
+                count.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+        let mut client = Client::new(Context { url, ..Context::default() }).unwrap();
+        client.pause = Duration::ZERO;
+        let headers = vec![("location".into(), "/api/v1/tasks/1".into())];
+        client.ended(&Answer { status: 202, headers, body: Vec::new() }).unwrap_err();
+        assert_eq!(asked.swap(0, Ordering::SeqCst), TRIES);
+        let why = crate::remote::transfer::how_far(&client, "/api/v1/uploads/1", cut("cut").into());
+        assert!(why.unwrap_err().to_string().contains("the same command goes on"));
+        assert_eq!(asked.load(Ordering::SeqCst), TRIES);
     }
 
     #[test]

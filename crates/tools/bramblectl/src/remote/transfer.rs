@@ -1,7 +1,7 @@
 //! Files to a host and from it: uploads and downloads that go on after a cut, and images of any format.
 
 use super::Show;
-use super::client::{Client, Refusal, TRIES};
+use super::client::{Client, Refusal, TRIES, is_silent};
 use anyhow::{Context as _, Result, bail, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
@@ -143,18 +143,15 @@ pub fn upload(client: &Client, path: &Path, name: &str) -> Result<Value> {
 }
 
 /// Where an upload stands after it was cut, once the host answers again.
-fn how_far(client: &Client, at: &str, why: anyhow::Error) -> Result<u64> {
-    for _ in 0..TRIES {
-        match client.get(at) {
-            Ok(upload) => return upload["offset"].as_u64().context("the host does not say how far it is"),
-            Err(error) if error.downcast_ref::<io::Error>().is_some() => {
-                std::thread::sleep(Duration::from_secs(1));
-            }
-            // It knows of no such upload: what it said to the last piece tells more.
-            Err(error) => return Err(why.context(error)),
+pub(super) fn how_far(client: &Client, at: &str, why: anyhow::Error) -> Result<u64> {
+    match client.get_patiently(at) {
+        Ok(upload) => upload["offset"].as_u64().context("the host does not say how far it is"),
+        Err(error) if is_silent(&error) => {
+            Err(why.context("the host is gone: the same command goes on when it is back"))
         }
+        // It knows of no such upload: what it said to the last piece tells more.
+        Err(error) => Err(why.context(error)),
     }
-    Err(why.context("the host is gone: the same command goes on when it is back"))
 }
 
 /// Writes an object to a file.
@@ -180,7 +177,7 @@ pub fn download(client: &Client, object: &str, path: &Path) -> Result<()> {
         let got = client.fetch(&at, &format!("Range: bytes={have}-\r\n"), &mut progress.wrap_write(&file));
         let Err(why) = got else { continue };
         failed = if file.metadata()?.len() > have { 0 } else { failed + 1 };
-        if failed >= TRIES || why.downcast_ref::<io::Error>().is_none() && failed > 0 {
+        if failed >= TRIES || !is_silent(&why) && failed > 0 {
             bail!("{why:#}; the same command goes on where this one ended");
         }
         std::thread::sleep(Duration::from_secs(1));
