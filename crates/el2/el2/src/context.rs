@@ -48,17 +48,13 @@ macro_rules! context {
         impl Registers {
             #[inline(always)]
             fn save(&mut self) {
-                // SAFETY: the pointer is `self`.
-                let near = unsafe { &mut *near(core::ptr::from_mut(self)) };
-                $((near.$first, near.$second) = (read!($first_register), read!($second_register));)*
+                $((self.$first, self.$second) = (read!($first_register), read!($second_register));)*
             }
 
             #[inline(always)]
             fn load(&self) {
-                // SAFETY: the pointer is `self`.
-                let near = unsafe { &*near(core::ptr::from_ref(self).cast_mut()) };
                 $({
-                    let (first, second) = (near.$first, near.$second);
+                    let (first, second) = (self.$first, self.$second);
                     write!($first_register, first);
                     write!($second_register, second);
                 })*
@@ -91,16 +87,15 @@ const SPSR_RESET: u64 = 0x3c5;
 #[derive(Clone, Debug)]
 #[repr(C, align(16))]
 pub(crate) struct Context {
-    fp: [u128; 32],
-    fpcr: u64,
-    fpsr: u64,
     registers: Registers,
     tcr: u64,
     sctlr: u64,
-    cntv_ctl: u64,
-    hcr: u64,
     /// What no guest can change: written at a switch, never read back.
     fixed: Fixed,
+    cntv_ctl: u64,
+    fpcr: u64,
+    fpsr: u64,
+    fp: [u128; 32],
 }
 
 #[derive(Clone, Debug)]
@@ -109,13 +104,14 @@ struct Fixed {
     vttbr: u64,
     vmpidr: u64,
     cntvoff: u64,
+    hcr: u64,
 }
 
 impl Context {
     pub(crate) fn new(entry: u64, vmpidr: u64, vttbr: u64, hcr: u64, counter_offset: u64) -> Self {
         let registers = Registers { elr_el2: entry, spsr_el2: SPSR_RESET, ..Registers::default() };
-        let fixed = Fixed { vttbr, vmpidr, cntvoff: counter_offset };
-        Self { fp: [0; 32], fpcr: 0, fpsr: 0, registers, tcr: 0, sctlr: SCTLR_RESET, cntv_ctl: 0, hcr, fixed }
+        let fixed = Fixed { vttbr, vmpidr, cntvoff: counter_offset, hcr };
+        Self { registers, tcr: 0, sctlr: SCTLR_RESET, fixed, cntv_ctl: 0, fpcr: 0, fpsr: 0, fp: [0; 32] }
     }
 
     /// Where the guest was: PC and PSTATE.
@@ -133,32 +129,40 @@ impl Context {
         self.fixed.cntvoff = ticks;
     }
 
+    /// HCR_EL2 from the next load on.
+    #[inline(always)]
+    pub(crate) fn hcr(&mut self) -> &mut u64 {
+        &mut self.fixed.hcr
+    }
+
     #[inline(always)]
     pub(crate) fn save(&mut self) {
-        self.cntv_ctl = read!("cntv_ctl_el0");
+        // SAFETY: the pointer is `self`.
+        let near = unsafe { &mut *near(core::ptr::from_mut(self)) };
+        near.cntv_ctl = read!("cntv_ctl_el0");
         write!("cntv_ctl_el0", 0);
-        (self.tcr, self.sctlr) = (read!("tcr_el1"), read!("sctlr_el1"));
-        self.registers.save();
-        self.hcr = read!("hcr_el2");
+        near.registers.save();
+        (near.tcr, near.sctlr) = (read!("tcr_el1"), read!("sctlr_el1"));
         if read!("cptr_el2") & CPTR_TRAP_FP == 0 {
             // SAFETY: `fp` holds 32 registers of 16 bytes, 16-byte aligned.
-            unsafe { bramble_save_fp(self.fp.as_mut_ptr()) };
-            self.fpcr = read!("S3_3_C4_C4_0");
-            self.fpsr = read!("S3_3_C4_C4_1");
+            unsafe { bramble_save_fp(near.fp.as_mut_ptr()) };
+            (near.fpcr, near.fpsr) = (read!("S3_3_C4_C4_0"), read!("S3_3_C4_C4_1"));
         }
     }
 
     #[inline(always)]
     pub(crate) fn load(&self, fp_is_live: bool) {
-        walks::without(&mut Here, self.tcr, self.sctlr, |_| {
-            let Fixed { vttbr, vmpidr, cntvoff } = self.fixed;
+        // SAFETY: the pointer is `self`.
+        let near = unsafe { &*near(core::ptr::from_ref(self).cast_mut()) };
+        walks::without(&mut Here, near.tcr, near.sctlr, |_| {
+            let Fixed { vttbr, vmpidr, cntvoff, hcr } = near.fixed;
             write!("vttbr_el2", vttbr);
             write!("vmpidr_el2", vmpidr);
             write!("cntvoff_el2", cntvoff);
-            write!("hcr_el2", self.hcr);
-            self.registers.load();
+            write!("hcr_el2", hcr);
+            near.registers.load();
         });
-        write!("cntv_ctl_el0", self.cntv_ctl);
+        write!("cntv_ctl_el0", near.cntv_ctl);
         write!("cptr_el2", if fp_is_live { CPTR } else { CPTR | CPTR_TRAP_FP });
     }
 

@@ -77,6 +77,7 @@ impl VirtualState {
     }
 }
 
+/// The virtual interface stays on, with nothing in it: another is loaded next, or [`leave_empty`] is called.
 #[inline(always)]
 pub(crate) fn save(state: &mut VirtualState) {
     match state {
@@ -91,6 +92,11 @@ pub(crate) fn load(state: &mut VirtualState) {
         VirtualState::V3(saved) => saved.load(),
         VirtualState::V2(saved) => saved.load(),
     }
+}
+
+/// No vCPU's virtual interface is loaded: this PE's does nothing.
+pub(crate) fn leave_empty() {
+    if is_v3() { ListRegistersV3::here().set_control(0) } else { ListRegistersV2::here().set_control(0) }
 }
 
 /// Sets the Distributor up; on the boot PE. `Err` names what is missing.

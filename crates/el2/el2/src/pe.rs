@@ -159,7 +159,7 @@ fn prepare<K: Kernel>(host: &'static K::Host, id: PeId) -> &'static mut Pe<K> {
 fn start_registers() {
     write!("vbar_el2", vectors::table());
     // Also while it waits for its first guest, interrupts are EL2's: one that is not would not end a WFI.
-    crate::vcpu::leave_empty();
+    crate::context::Context::leave_empty();
     write!("hcr_el2", crate::vcpu::HCR);
     write!("cptr_el2", crate::context::CPTR);
     write!("hstr_el2", 0);

@@ -135,6 +135,12 @@ impl<K: Kernel> Parked<K> {
         self.0.context.set_counter_offset(ticks);
     }
 
+    /// Whether its WFI will trap.
+    pub fn trap_wfi(&mut self, trap: bool) {
+        let hcr = self.0.context.hcr();
+        *hcr = *hcr & !HCR_TWI | if trap { HCR_TWI } else { 0 };
+    }
+
     /// Puts the vCPU into the hardware of this PE.
     #[inline(always)]
     pub fn load(self, pe: &mut Pe<K>) -> Loaded<K> {
@@ -204,15 +210,6 @@ impl<K: Kernel> Loaded<K> {
         pe.fp_owner = vcpu.serial;
         vcpu.context.load_fp();
     }
-
-    /// Restarts the vCPU as at reset.
-    pub fn reset(&mut self, start: Start) {
-        let vcpu = self.vcpu();
-        vcpu.context = Context::new(start.entry, start.mpidr, start.vttbr, HCR, start.counter_offset);
-        vcpu.x = [0; 31];
-        vcpu.x[0] = start.x0;
-        vcpu.context.load(false);
-    }
 }
 
 /// HCR_EL2: VM, SWIO, PTW, FMO, IMO, AMO, FB, BSU inner, DC off, TWI off, TWE off, TID3, TSC, TIDCP, TACR, TSW, TTLB off,
@@ -234,10 +231,14 @@ pub(crate) const HCR: u64 = 1
     | 1 << 35
     | 1 << 36;
 
+/// HCR_EL2.TWI.
+const HCR_TWI: u64 = 1 << 13;
+
 /// No vCPU is loaded, and none may be for a while: from now on nothing in the hardware refers to the last one's VM, whose
-/// tables may go.
+/// tables may go, and its virtual interface asks for nothing.
 pub fn leave_empty() {
     Context::leave_empty();
+    gic::leave_empty();
 }
 
 /// The vectors' way in: an exit from a guest, with ESR_EL2 or [`crate::pe::INTERRUPT`]. Some go by `measured`, which is

@@ -34,7 +34,7 @@ impl Kernel for VmKernel {
     }
 
     fn wait(pe: &mut Pe) -> Loaded {
-        let first = pe::next(pe, None);
+        let first = pe::next(pe, None, el2::regs::counter());
         pe.state.host.count_entry();
         first
     }

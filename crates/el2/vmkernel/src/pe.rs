@@ -21,14 +21,14 @@ use crate::lists;
 use crate::signals::{Home, RunState};
 use crate::vcpu::VcpuState;
 use crate::vm::Vm;
-use crate::{Loaded, Pe};
+use crate::{Loaded, Parked, Pe};
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use el2::gic::{self, VIRTUAL_TIMER};
 use machine::DeviceKind;
 use shared::{HOME, LOOK};
-use slots::{Slot, Slots};
+use slots::{Slot, Slots, Turn};
 use specs::PeId;
 
 /// The vmkernel's part of a PE.
@@ -104,15 +104,10 @@ impl PeState {
         }
     }
 
-    /// Those that others woke wait for their turn; whether the one that runs is to make way.
-    #[inline]
-    fn take_woken(&mut self, mut words: u32, running: Option<u16>) -> bool {
+    /// Those that others woke wait for their turn; whether the one that runs, which is charged, is to make way.
+    #[inline(never)]
+    fn take_woken(&mut self, mut words: u32, now: u64) -> bool {
         let mut preempts = false;
-        let now = el2::regs::counter();
-        if let Some(running) = running {
-            // Also before others come by mail: their clocks are set by the one that runs.
-            self.slots.charge(running, now);
-        }
         words &= !(LOOK | HOME);
         while words != 0 {
             let word = words.trailing_zeros();
@@ -162,15 +157,22 @@ fn flush(vcpu: &VcpuState) {
 #[inline(never)]
 fn attend(pe: &mut Pe, vcpu: Loaded) -> Loaded {
     let what = pe.state.shared.take_attention();
-    let preempts = pe.state.take_woken(what, Some(vcpu.home.slot));
-    if what & (LOOK | HOME) != 0 || preempts {
+    let now = el2::regs::counter();
+    // Also before others come by mail: their clocks are set by the one that runs.
+    pe.state.slots.charge(vcpu.home.slot, now);
+    let preempts = pe.state.take_woken(what, now);
+    if what & (LOOK | HOME) != 0 {
         return reconsider(pe, vcpu, what, preempts);
+    }
+    if preempts {
+        return make_way(pe, vcpu, now);
     }
     pe.state.arm();
     vcpu
 }
 
 #[cold]
+#[inline(never)]
 fn reconsider(pe: &mut Pe, mut vcpu: Loaded, what: u32, preempts: bool) -> Loaded {
     if what & HOME != 0 {
         crate::home::work(pe);
@@ -181,13 +183,22 @@ fn reconsider(pe: &mut Pe, mut vcpu: Loaded, what: u32, preempts: bool) -> Loade
             return retire(pe, vcpu);
         }
         tell_times(pe, &mut vcpu);
+        guests_changed(&mut pe.state, Some(&mut vcpu));
         if vcpu.vm.is_paused() {
             return pause::stop_running(pe, vcpu);
         }
-        vcpu.trap_wfi(pe.state.slots.guests >= vcpu.wfi_traps_from);
         pe.state.soonest = idle::soonest(&mut pe.state).min(vcpu.physical_deadline());
     }
     if preempts { yield_to_others(pe, vcpu) } else { go_on(pe, vcpu) }
+}
+
+/// How many guests' vCPUs there are decides whose WFI traps. `current` is loaded.
+fn guests_changed(state: &mut PeState, current: Option<&mut Loaded>) {
+    if let Some(vcpu) = current {
+        let trap = state.slots.guests >= vcpu.wfi_traps_from;
+        vcpu.trap_wfi(trap);
+    }
+    state.slots.set_traps();
 }
 
 /// The loaded vCPU's VM hears what it did so far.
@@ -221,9 +232,10 @@ pub fn retire(pe: &mut Pe, mut vcpu: Loaded) -> Loaded {
     el2::vcpu::leave_empty();
     pe.state.slots.queue.block();
     pe.state.slots.vacate(slot);
+    guests_changed(&mut pe.state, None);
     pe.state.shared.release();
     crate::vm::vcpu_is_gone(pe, parked);
-    next(pe, None)
+    next(pe, None, el2::regs::counter())
 }
 
 /// The loaded vCPU waits for an interrupt.
@@ -242,10 +254,10 @@ pub fn block(pe: &mut Pe, vcpu: Loaded) -> Loaded {
         return look(pe, vcpu);
     }
     // While it stays loaded its virtual timer fires in hardware.
-    let wake_at = vcpu.physical_deadline();
-    pe.state.slots.block(vcpu.home.slot, wake_at, el2::regs::counter());
+    let (wake_at, now) = (vcpu.physical_deadline(), el2::regs::counter());
+    pe.state.slots.block(vcpu.home.slot, wake_at, now);
     pe.state.expect(wake_at);
-    next(pe, Some(vcpu))
+    next(pe, Some(vcpu), now)
 }
 
 /// Gives the PE to another vCPU, if one is ready.
@@ -253,20 +265,27 @@ pub fn yield_to_others(pe: &mut Pe, vcpu: Loaded) -> Loaded {
     if pe.state.slots.queue.waiting() == 0 {
         return go_on(pe, vcpu);
     }
-    vcpu.set_run(RunState::Ready);
     let now = el2::regs::counter();
-    pe.state.slots.requeue(vcpu.home.slot, now);
-    let current = if now >= pe.state.slots.slice_end { balance::even_out(pe, vcpu, now) } else { Some(vcpu) };
-    next(pe, current)
+    pe.state.slots.charge(vcpu.home.slot, now);
+    make_way(pe, vcpu, now)
 }
 
-/// Chooses what runs next, and sleeps while nothing can. `current` is loaded: ready (and queued) or blocked.
+/// Gives the PE to another vCPU, which is ready. This one was charged until `now`.
 #[inline(always)]
-pub fn next(pe: &mut Pe, current: Option<Loaded>) -> Loaded {
+fn make_way(pe: &mut Pe, vcpu: Loaded, now: u64) -> Loaded {
+    vcpu.set_run(RunState::Ready);
+    pe.state.slots.requeue(vcpu.home.slot, now);
+    let current = if now >= pe.state.slots.slice_end { balance::even_out(pe, vcpu, now) } else { Some(vcpu) };
+    next(pe, current, now)
+}
+
+/// Chooses what runs next, from now, and sleeps while nothing can. `current` is loaded: ready (and queued) or blocked.
+#[inline(always)]
+pub fn next(pe: &mut Pe, current: Option<Loaded>, now: u64) -> Loaded {
     if !pe.state.shared.needs_attention()
-        && let Some(slot) = pe.state.slots.pick(el2::regs::counter)
+        && let Some(turn) = pe.state.slots.pick(now)
     {
-        return run(pe, current, slot);
+        return run(pe, current, turn);
     }
     wait(pe, current)
 }
@@ -280,7 +299,7 @@ fn wait(pe: &mut Pe, mut current: Option<Loaded>) -> Loaded {
     loop {
         if pe.state.shared.needs_attention() {
             let what = pe.state.shared.take_attention();
-            pe.state.take_woken(what, None);
+            pe.state.take_woken(what, el2::regs::counter());
             if what & HOME != 0 {
                 crate::home::work(pe);
             }
@@ -290,6 +309,7 @@ fn wait(pe: &mut Pe, mut current: Option<Loaded>) -> Loaded {
                 if let Some(vcpu) = &mut current {
                     tell_times(pe, vcpu);
                 }
+                guests_changed(&mut pe.state, current.as_mut());
                 if let Some(vcpu) = current.take_if(|vcpu| vcpu.vm.is_stopping()) {
                     return retire(pe, vcpu);
                 }
@@ -298,25 +318,26 @@ fn wait(pe: &mut Pe, mut current: Option<Loaded>) -> Loaded {
                 }
             }
         }
-        if let Some(slot) = pe.state.slots.pick(el2::regs::counter) {
-            return run(pe, current, slot);
+        if let Some(turn) = pe.state.slots.pick(el2::regs::counter()) {
+            return run(pe, current, turn);
         }
         idle::wait(pe, current.as_ref());
     }
 }
 
-/// It is the turn of the vCPU in `slot`.
+/// Whose turn it is runs. `current` is loaded.
 #[inline(never)]
-fn run(pe: &mut Pe, current: Option<Loaded>, slot: u16) -> Loaded {
-    if let Some(vcpu) = current {
-        if vcpu.home.slot == slot {
-            return enter(pe, vcpu);
+fn run(pe: &mut Pe, current: Option<Loaded>, turn: Turn) -> Loaded {
+    match (current, turn) {
+        (current, Turn::Parked(parked)) => {
+            if let Some(vcpu) = current {
+                park(pe, vcpu);
+            }
+            let vcpu = load(pe, parked);
+            enter(pe, vcpu)
         }
-        park(pe, vcpu);
-    }
-    match load(pe, slot) {
-        Some(vcpu) => enter(pe, vcpu),
-        None => wait(pe, None),
+        (Some(vcpu), Turn::Loaded) => enter(pe, vcpu),
+        (None, Turn::Loaded) => wait(pe, None),
     }
 }
 
@@ -352,10 +373,9 @@ fn holds_timer(vcpu: &VcpuState) -> bool {
     vcpu.signals.vgic.live_hardware(vcpu.index) & (1 << VIRTUAL_TIMER.0) != 0
 }
 
-/// Puts the vCPU in `slot` into the hardware.
+/// Puts a vCPU into the hardware.
 #[inline(always)]
-fn load(pe: &mut Pe, slot: u16) -> Option<Loaded> {
-    let parked = pe.state.slots.get(slot)?.parked.take()?;
+fn load(pe: &mut Pe, parked: Parked) -> Loaded {
     let mut vcpu = parked.load(pe);
     if vcpu.vm.runs_another_on(pe.id(), vcpu.index) {
         vcpu.forget_translations();
@@ -366,14 +386,13 @@ fn load(pe: &mut Pe, slot: u16) -> Option<Loaded> {
         // It fired while the vCPU was away: taken now, it saves an exit.
         crate::exit::take_timer(pe, &vcpu);
     }
-    Some(vcpu)
+    vcpu
 }
 
 /// The last steps before a vCPU that was not running runs.
 #[inline(always)]
 fn enter(pe: &mut Pe, mut vcpu: Loaded) -> Loaded {
     vcpu.set_run(RunState::Running);
-    vcpu.trap_wfi(pe.state.slots.guests >= vcpu.wfi_traps_from);
     if vcpu.physical_timer.is_enabled() || vcpu.physical_line {
         crate::exit::update_physical_timer(&mut vcpu);
         pe.state.expect(vcpu.physical_deadline());

@@ -174,13 +174,16 @@ pub(crate) struct Saved {
     vmcr: u32,
     active: u32,
     control: u32,
-    used: u64,
+    /// The list registers that exist and are used by the vGIC.
+    all: u32,
+    used: u32,
     lists: [u32; LISTS],
 }
 
 impl Default for Saved {
     fn default() -> Self {
-        Self { vmcr: 0, active: 0, control: 1, used: 0, lists: [0; LISTS] }
+        let all = (2 << (ListRegistersV2::here().count() - 1).min(LISTS - 1)) - 1;
+        Self { vmcr: 0, active: 0, control: 1, all, used: 0, lists: [0; LISTS] }
     }
 }
 
@@ -191,8 +194,7 @@ impl Saved {
         self.vmcr = get::<VMCR>(&GICH, 0);
         self.active = get::<APR>(&GICH, 0);
         self.control = get::<HCR>(&GICH, 0);
-        let all = (2u64 << (here.count() - 1).min(LISTS - 1)) - 1;
-        self.used = !here.empty() & all;
+        self.used = !(here.empty() as u32) & self.all;
         let mut used = self.used;
         while used != 0 {
             let index = used.trailing_zeros() as usize & (LISTS - 1);
@@ -200,7 +202,6 @@ impl Saved {
             self.lists[index] = here.get(index) as u32;
             here.set(index, 0);
         }
-        here.set_control(0);
     }
 
     #[inline(always)]

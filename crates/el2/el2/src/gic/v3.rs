@@ -277,13 +277,28 @@ pub(crate) struct Saved {
     active0: [u64; 4],
     active1: [u64; 4],
     control: u64,
-    used: u64,
+    /// The list registers that exist.
+    all: u32,
+    /// There are more than five bits of priority: more than one register of active ones for each group.
+    has_more: bool,
+    used: u32,
     lists: [u64; LISTS],
 }
 
 impl Default for Saved {
     fn default() -> Self {
-        Self { vmcr: 0, active0: [0; 4], active1: [0; 4], control: 1, used: 0, lists: [0; LISTS] }
+        let vtr = read!("S3_4_C12_C11_1");
+        let (all, has_more) = ((2 << (vtr & 15)) - 1, vtr >> 26 & 7 > 4);
+        Self {
+            vmcr: 0,
+            active0: [0; 4],
+            active1: [0; 4],
+            control: 1,
+            all,
+            has_more,
+            used: 0,
+            lists: [0; LISTS],
+        }
     }
 }
 
@@ -291,16 +306,14 @@ impl Saved {
     #[inline(always)]
     pub(super) fn save(&mut self) {
         let mut here = ListRegistersV3::here();
-        let vtr = read!("S3_4_C12_C11_1");
         self.vmcr = here.vmcr();
         self.control = here.control();
         self.active0[0] = read!("S3_4_C12_C8_0");
         self.active1[0] = read!("S3_4_C12_C9_0");
-        if vtr >> 26 & 7 > 4 {
+        if self.has_more {
             self.save_more();
         }
-        let all = (2u64 << (vtr & 31)) - 1;
-        self.used = !here.empty() & all;
+        self.used = !(here.empty() as u32) & self.all;
         let mut used = self.used;
         while used != 0 {
             let index = used.trailing_zeros() as usize & (LISTS - 1);
@@ -308,7 +321,6 @@ impl Saved {
             self.lists[index] = here.get(index);
             here.set(index, 0);
         }
-        here.set_control(0);
     }
 
     #[inline(always)]
@@ -317,7 +329,7 @@ impl Saved {
         write!("S3_4_C12_C11_7", self.vmcr);
         write!("S3_4_C12_C8_0", self.active0[0]);
         write!("S3_4_C12_C9_0", self.active1[0]);
-        if read!("S3_4_C12_C11_1") >> 26 & 7 > 4 {
+        if self.has_more {
             self.load_more();
         }
         let mut used = self.used;

@@ -1,6 +1,6 @@
 //! Guards: the registers of the guest that trapped, which its vCPU's owner reads and changes.
 
-use super::Loaded;
+use super::{HCR_TWI, Loaded};
 use crate::kernel::Kernel;
 use crate::regs::{instruction, read, write};
 
@@ -68,13 +68,10 @@ impl<K: Kernel> Loaded<K> {
     }
 
     /// Traps WFI from now on, or no more.
-    #[inline(always)]
     pub fn trap_wfi(&mut self, trap: bool) {
-        let hcr = read!("hcr_el2");
-        let wanted = if trap { hcr | HCR_TWI } else { hcr & !HCR_TWI };
-        if wanted != hcr {
-            write!("hcr_el2", wanted);
-        }
+        let hcr = self.vcpu().context.hcr();
+        *hcr = *hcr & !HCR_TWI | if trap { HCR_TWI } else { 0 };
+        write!("hcr_el2", *hcr);
     }
 
     /// Drops what this PE keeps of the guest's translations and instructions: another vCPU of its VM, which has the same
@@ -120,6 +117,3 @@ impl<K: Kernel> Loaded<K> {
 const SPSR_EXCEPTION: u64 = 0x3c5;
 /// Flags NZCV, and PAN, UAO, DIT, TCO where the PE has them.
 const SPSR_KEPT: u64 = 0xf << 28 | 1 << 22 | 1 << 23 | 1 << 24 | 1 << 25;
-
-/// HCR_EL2.TWI.
-const HCR_TWI: u64 = 1 << 13;

@@ -62,6 +62,8 @@ pub(super) fn after(now: u64) -> u64 {
 
 /// A slice is over and others wait: one vCPU moves if that evens out the PEs. `current` is loaded, and waits like them;
 /// it comes back unless it is the one.
+#[cold]
+#[inline(never)]
 pub(super) fn even_out(pe: &mut Pe, current: Loaded, now: u64) -> Option<Loaded> {
     let Some(to) = receiver(pe.id(), &mut pe.state, now) else { return Some(current) };
     let Some(VcpuSlot(eldest)) = pe.state.slots.queue.eldest() else { return Some(current) };
@@ -71,6 +73,7 @@ pub(super) fn even_out(pe: &mut Pe, current: Loaded, now: u64) -> Option<Loaded>
     }
     if let Some((parked, share)) = pe.state.slots.depart(eldest) {
         pe.state.shared.release();
+        super::guests_changed(&mut pe.state, current.as_mut());
         send(pe.state.host, to, Mail { vcpu: parked.unbind(), share, moved: true });
     } else {
         pe.state.host.pe(to).release();

@@ -15,7 +15,7 @@ pub(super) fn stop_running(pe: &mut Pe, vcpu: Loaded) -> Loaded {
     let slot = vcpu.home.slot;
     pe.state.slots.block(slot, u64::MAX, el2::regs::counter());
     stop_waiting(pe, vcpu);
-    next(pe, None)
+    next(pe, None, el2::regs::counter())
 }
 
 /// The loaded vCPU waits, blocked or for its turn. None is loaded afterwards.

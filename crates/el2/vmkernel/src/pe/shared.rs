@@ -119,7 +119,8 @@ impl PeShared {
 
     #[inline(always)]
     pub(super) fn publish(&self, runnable: usize) {
-        self.runnable.store(u16::try_from(runnable).unwrap_or(u16::MAX), Ordering::Relaxed);
+        // At most CAPACITY and the one that runs.
+        self.runnable.store((runnable as u64 & 0xffff) as u16, Ordering::Relaxed);
     }
 
     pub(super) fn arrived(&self, now: u64) {

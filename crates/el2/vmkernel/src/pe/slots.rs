@@ -61,6 +61,14 @@ impl Slot {
     }
 }
 
+/// Whose turn it is.
+pub(super) enum Turn {
+    /// The one's that is in the hardware.
+    Loaded,
+    /// Another's.
+    Parked(Parked),
+}
+
 /// All vCPUs of a PE, and whose turn it is.
 pub(super) struct Slots {
     places: Vec<Option<Slot>>,
@@ -138,15 +146,15 @@ impl Slots {
         }
     }
 
-    /// Books what the vCPU that runs has had so far.
+    /// Books what the vCPU that runs has had so far; its place.
     #[inline(always)]
-    pub(super) fn charge(&mut self, running: u16, now: u64) {
+    pub(super) fn charge(&mut self, running: u16, now: u64) -> Option<&mut Slot> {
         let ticks = now.wrapping_sub(self.since);
         self.since = now;
-        if let Some(place) = self.places.get_mut(usize::from(running)).and_then(Option::as_mut) {
-            self.queue.charge(&mut place.share, ticks);
-            place.ran = place.ran.wrapping_add(ticks);
-        }
+        let place = self.places.get_mut(usize::from(running))?.as_mut()?;
+        self.queue.charge(&mut place.share, ticks);
+        place.ran = place.ran.wrapping_add(ticks);
+        Some(place)
     }
 
     /// What a vCPU ran and waited, for its flight recorder.
@@ -190,35 +198,40 @@ impl Slots {
     /// The vCPU that ran waits until `wake_at`, or until it is woken.
     #[inline(always)]
     pub(super) fn block(&mut self, running: u16, wake_at: u64, now: u64) {
-        self.charge(running, now);
-        self.queue.block();
-        if let Some(place) = self.get(running) {
+        if let Some(place) = self.charge(running, now) {
             place.queued = false;
             place.wake_at = wake_at;
         }
+        self.queue.block();
     }
 
-    /// The vCPU that ran waits for its next turn.
+    /// The vCPU that ran, and was charged, waits for its next turn.
+    #[inline(always)]
     pub(super) fn requeue(&mut self, running: u16, now: u64) {
-        self.charge(running, now);
         if let Some(place) = self.places.get_mut(usize::from(running)).and_then(Option::as_mut) {
             place.queued = self.queue.requeue(VcpuSlot(running), &place.share);
             place.since = now;
         }
     }
 
-    /// Whose turn it is, from now.
+    /// Whose turn it is, from now: the vCPU, or `Turn::Loaded` where it is in the hardware.
     #[inline(always)]
-    pub(super) fn pick(&mut self, now: impl FnOnce() -> u64) -> Option<u16> {
+    pub(super) fn pick(&mut self, now: u64) -> Option<Turn> {
         let VcpuSlot(slot) = self.queue.pick()?;
-        self.since = now();
-        if let Some(place) = self.places.get_mut(usize::from(slot)).and_then(Option::as_mut) {
-            place.waited = place.waited.wrapping_add(self.since.wrapping_sub(place.since));
-        }
+        self.since = now;
         if self.queue.waiting() != 0 {
-            self.slice_end = self.since.saturating_add(self.queue.slice_ticks());
+            self.slice_end = now.saturating_add(self.queue.slice_ticks());
         }
-        Some(slot)
+        let place = self.places.get_mut(usize::from(slot))?.as_mut()?;
+        place.waited = place.waited.wrapping_add(now.wrapping_sub(place.since));
+        Some(place.parked.take().map_or(Turn::Loaded, Turn::Parked))
+    }
+
+    /// Has the WFI of those that are not loaded trap, or not, by how many guests' vCPUs there are.
+    pub(super) fn set_traps(&mut self) {
+        for parked in self.places.iter_mut().flatten().filter_map(|place| place.parked.as_mut()) {
+            parked.trap_wfi(self.guests >= parked.wfi_traps_from);
+        }
     }
 
     /// The first deadline of those that are blocked.
