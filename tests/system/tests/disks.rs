@@ -6,7 +6,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use system::archive::{host_disk, image_disk};
-use system::scene::{log_in, on, shell};
+use system::scene::{BOOT, log_in, on, shell};
 use system::{Board, HostDisk};
 
 const SECTOR: u64 = 512;
@@ -84,5 +84,25 @@ fn a_host_disk_a_partition_and_an_image() -> Result<()> {
     for path in [whole, parts, image] {
         fs::remove_file(path)?;
     }
+    Ok(())
+}
+
+/// A VM starts anew while a disk still has a read of before: what comes late finds RAM that is the VM's still.
+#[test]
+fn a_read_that_comes_after_a_reset_lands_in_nobodys_ram() -> Result<()> {
+    let mut scene = on(Board::VirtGicv3, "late-read").cpus(1).test_guest("t", 1, "late-read")?;
+    let path = scene.file("slow.img")?;
+    fs::write(&path, [vec![0; SECTOR as usize], vec![0xd1; (2 << 20) - SECTOR as usize]].concat())?;
+    let drive = format!("if=none,id=slow,format=raw,file={},throttling.bps-read=131072", path.display());
+    let device = "virtio-blk-device,drive=slow,serial=slow";
+    scene.config.extra.extend(["-drive", &drive, "-device", device].map(Into::into));
+    scene.archive.document.vms.last_mut().context("the test guest")?.disks.push(host_disk("slow"));
+    let mut machine = scene.start()?;
+    machine.expect("t| RESET now", BOOT)?;
+    machine.expect("t: restarts", BOOT)?;
+    let said = machine.expect("t| TESTS DONE", BOOT)?;
+    ensure!(said.contains("TEST late-read ok"), "{said}");
+    machine.expect("host: all VMs are off", BOOT)?;
+    fs::remove_file(path)?;
     Ok(())
 }

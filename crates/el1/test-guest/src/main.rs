@@ -57,6 +57,7 @@ const BEHAVIOURS: &[Behaviour] = &[
     ("trapped", trapped::run),
     ("devices", devices::run),
     ("virtio", virtio::run),
+    ("late-read", virtio::late::run),
     ("virq", virq::run),
     ("sgi", sgi::run),
     ("timers", timers::run),

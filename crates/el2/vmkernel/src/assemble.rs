@@ -18,7 +18,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use chipset::Psci;
 use chipset::psci::{Workaround, Workarounds};
-use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use el2::ram::GuestRam;
 use el2::tables::HostTables;
 use machine::{BootSpec, DeviceKind, GicVersion, MachinePlan};
@@ -184,6 +184,7 @@ fn build(
         wanted: AtomicU8::new(Wanted::Running as u8),
         counter_offset: AtomicU64::new(0),
         pause: Pause::default(),
+        drains: AtomicBool::new(false),
         started_at: AtomicU64::new(0),
         last_on: (0..drivers::board::MAX_PES).map(|_| AtomicU8::new(0)).collect(),
     }))

@@ -7,7 +7,7 @@ use crate::desk::{self, Calls, Door, Tray};
 use crate::home::variables::Variables;
 use crate::home::volume::Client;
 use crate::host::Host;
-use crate::host_disk::Backend;
+use crate::host_disk::{self, Backend};
 use crate::network::{NetCard, SwitchPort};
 use crate::signals::{Signals, Wire};
 use crate::vm::Vm;
@@ -79,6 +79,8 @@ pub struct Devices {
     pub blocks: Vec<Block>,
     /// Its volumes' requests on their way to the datastore.
     volumes: Vec<Arc<Client>>,
+    /// Its host disks' users.
+    windows: Vec<Arc<host_disk::Client>>,
     /// virtio-net, by card number.
     pub nets: Vec<Arc<NetCard>>,
     entropy: EntropySource,
@@ -140,6 +142,11 @@ impl Devices {
             _ => None,
         };
         let volumes = disks.iter().filter_map(volume).collect();
+        let window = |(disk, _): &(Backend, String)| match disk {
+            Backend::Host(window) => Some(window.client().clone()),
+            _ => None,
+        };
+        let windows = disks.iter().filter_map(window).collect();
         let blocks = disks.into_iter().zip(0u8..).map(|((backend, serial), index)| {
             let device = virtio::Block::new(backend, &serial);
             VirtioMmio::new(device, to.ram.clone(), to.wire(DeviceKind::Block(index)))
@@ -160,6 +167,7 @@ impl Devices {
             gpio: Mutex::new(Pl061::new(to.wire(DeviceKind::Gpio))),
             blocks: blocks.collect(),
             volumes,
+            windows,
             nets: nets.collect(),
             entropy: VirtioMmio::new(
                 virtio::EntropySource::new(HostEntropy(to.host)),
@@ -200,6 +208,16 @@ impl Devices {
     /// The guest's RAM is about to be another's: no byte of a request under way is copied any more.
     pub fn forget_requests(&self) {
         self.volumes.iter().for_each(|volume| volume.forget());
+    }
+
+    /// No request of the guest's is begun any more.
+    pub fn quiesce(&self) {
+        self.blocks.iter().for_each(VirtioMmio::reset);
+    }
+
+    /// Whether no disk of the host reads or writes the guest's RAM. It stays so after [`Self::quiesce`].
+    pub fn are_quiet(&self) -> bool {
+        self.windows.iter().all(|window| window.is_quiet())
     }
 
     /// Holds the power button down, or lets it go.

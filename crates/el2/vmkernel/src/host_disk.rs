@@ -160,7 +160,16 @@ pub struct Client {
     done: Mutex<VecDeque<BlockCompletion>>,
     /// Something is in `done`.
     pub ready: AtomicBool,
+    /// Requests that the disk has.
+    in_flight: AtomicU32,
     owner: Owner,
+}
+
+impl Client {
+    /// Whether the disk reads and writes no memory for this user: what it named may be another's.
+    pub fn is_quiet(&self) -> bool {
+        self.in_flight.load(Ordering::SeqCst) == 0
+    }
 }
 
 /// What came of a look at a disk.
@@ -270,6 +279,7 @@ impl HostDisk {
         };
         let submitted = driver.submit(&own);
         if submitted == Submitted::InFlight {
+            client.in_flight.fetch_add(1, Ordering::SeqCst);
             *route = Some((client.clone(), request.token));
         }
         submitted
@@ -315,6 +325,7 @@ impl HostDisk {
             let index = usize::try_from(completion.token.0).unwrap_or(usize::MAX);
             let route = inner.routes.get_mut(index).and_then(Option::take);
             let Some((client, token)) = route else { continue };
+            client.in_flight.fetch_sub(1, Ordering::SeqCst);
             client.done.lock().push_back(BlockCompletion { token, result: completion.result });
             if !client.ready.swap(true, Ordering::Relaxed) {
                 woken.push(client.owner.clone());
@@ -392,8 +403,14 @@ impl Window {
     pub fn new(disk: Arc<HostDisk>, owner: Owner, (first, sectors): (u64, u64), read_only: bool) -> Self {
         disk.users.fetch_add(1, Ordering::Relaxed);
         let done = Mutex::new(VecDeque::with_capacity(SLOTS));
-        let client = Arc::new(Client { done, ready: AtomicBool::new(false), owner });
+        let (ready, in_flight) = (AtomicBool::new(false), AtomicU32::new(0));
+        let client = Arc::new(Client { done, ready, in_flight, owner });
         Self { disk, client, first, sectors, read_only }
+    }
+
+    /// For [`Client::is_quiet`].
+    pub fn client(&self) -> &Arc<Client> {
+        &self.client
     }
 
     fn place(&self, request: &BlockRequest<'_>) -> Result<Sector, BlockError> {

@@ -280,6 +280,7 @@ pub fn disk_has_news(pe: &mut Pe, signals: &Arc<Signals>, index: u8) {
         let device = machine::DeviceKind::Block(index);
         let progress = crate::devices::poll(&vm, device);
         crate::pe::poll_later(pe, &vm, device, progress);
+        crate::vm::drained(pe.state.host, vm);
     }
 }
 

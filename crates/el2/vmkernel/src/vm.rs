@@ -90,6 +90,8 @@ pub struct Vm {
     pub(crate) wanted: AtomicU8,
     pub(crate) counter_offset: AtomicU64,
     pub(crate) pause: Pause,
+    /// Its vCPUs are gone, and its disks may still read and write its RAM.
+    pub(crate) drains: AtomicBool,
     /// When it was powered on, by the physical counter.
     pub(crate) started_at: AtomicU64,
     /// Which vCPU each PE loaded last; 0: none, else one more than its index.
@@ -272,7 +274,21 @@ pub fn vcpu_is_gone(pe: &mut Pe, parked: Parked) {
         crate::desk::vm_changed(pe.state.host);
     }
     if last && vm.is_stopping() {
-        if vm.world.is_some() { crate::supervisor::ended(pe, &vm) } else { finish(pe.state.host, vm) }
+        if vm.world.is_some() { crate::supervisor::ended(pe, &vm) } else { drain(pe.state.host, vm) }
+    }
+}
+
+/// No vCPU is left. What a disk of the host was asked for it still does, in RAM that is the VM's: the stop waits for that.
+fn drain(host: &'static Host, vm: Arc<Vm>) {
+    vm.devices.quiesce();
+    vm.drains.store(true, Ordering::SeqCst);
+    drained(host, vm);
+}
+
+/// A disk has done something: finishes a stop that waited for the last of it.
+pub fn drained(host: &'static Host, vm: Arc<Vm>) {
+    if vm.devices.are_quiet() && vm.drains.swap(false, Ordering::SeqCst) {
+        finish(host, vm);
     }
 }
 

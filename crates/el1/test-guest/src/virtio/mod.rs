@@ -5,6 +5,7 @@
 
 mod block;
 mod hostile;
+pub mod late;
 mod queue;
 mod transport;
 

@@ -24,6 +24,11 @@ const PLACE: usize = 16 << 20;
 /// Longer than any device takes (microseconds).
 const PATIENCE: u64 = 2_000_000;
 
+/// Whether an offset in spare RAM is a queue's.
+pub const fn holds(offset: usize) -> bool {
+    offset >= PLACE && offset < PLACE + BYTES
+}
+
 /// A queue and a data buffer of 128 KiB.
 pub struct Queue {
     window: Window,
