@@ -14,6 +14,9 @@ use ports::{BadAddress, GuestMemory, Span};
 use specs::{Ipa, IpaRange, Pa};
 use spin::{Mutex, Once};
 
+/// Cleaned at a time: about 16,000 instructions; a divisor of a block.
+const CLEANED_BYTES: u64 = 512 << 10;
+
 /// RAM of one VM, in blocks of 2 MiB that are taken on first touch.
 #[derive(Debug)]
 pub struct GuestRam {
@@ -116,13 +119,17 @@ impl GuestRam {
         guest_load::load_bytes(self, at, from)
     }
 
-    /// Cleans and invalidates all RAM that was touched: the answer to a guest's set/way operations.
-    pub fn clean_and_invalidate(&self) {
-        for slot in &self.blocks {
-            let pa = slot.load(Ordering::Acquire);
+    /// Cleans and invalidates a part of the RAM that was touched, the first from offset `at` on: the answer to a guest's
+    /// set/way operations. Where to go on; `None` at the end.
+    pub fn clean_and_invalidate(&self, at: u64) -> Option<u64> {
+        let mut at = at;
+        loop {
+            let pa = self.blocks.get((at / BLOCK_BYTES) as usize)?.load(Ordering::Acquire);
             if pa != 0 {
-                cache::clean_and_invalidate_to_poc(pa as usize, BLOCK_BYTES as usize);
+                cache::clean_and_invalidate_to_poc((pa + at % BLOCK_BYTES) as usize, CLEANED_BYTES as usize);
+                return Some(at + CLEANED_BYTES);
             }
+            at = (at / BLOCK_BYTES + 1) * BLOCK_BYTES;
         }
     }
 

@@ -5,7 +5,7 @@ use crate::flight::Flight;
 use crate::signals::{Home, RunState, Signals, VcpuSignals};
 use crate::vm::Vm;
 use alloc::sync::Arc;
-use chipset::Timer;
+use chipset::{SetWay, Timer};
 use specs::VcpuIndex;
 
 /// Everything that an exit needs, hot fields first.
@@ -31,8 +31,8 @@ pub struct VcpuState {
     pub physical_timer: Timer,
     /// The level that its line was last driven to.
     pub physical_line: bool,
-    /// The last exit was a cache operation by set and way.
-    pub set_way: bool,
+    /// Its cache operations by set and way.
+    pub set_way: SetWay,
     /// The virtual timer's physical interrupt was active when it was switched out.
     pub timer_is_active: bool,
 }

@@ -18,7 +18,7 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use chipset::{Psci, Timer};
+use chipset::{Psci, SetWay, Timer};
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use el2::ram::GuestRam;
 use el2::tables::HostTables;
@@ -248,7 +248,7 @@ pub fn start_vcpu(
         vm: vm.clone(),
         physical_timer: Timer::default(),
         physical_line: false,
-        set_way: false,
+        set_way: SetWay::default(),
         timer_is_active: false,
     };
     let to = crate::pe::place(host, vm).ok_or("every PE has as many vCPUs as it can have")?;

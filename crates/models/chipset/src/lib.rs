@@ -10,6 +10,7 @@ pub mod pl011;
 pub mod pl031;
 pub mod pl061;
 pub mod psci;
+pub mod set_way;
 pub mod timer;
 
 pub use flash::{Flash, Rom};
@@ -17,4 +18,5 @@ pub use pl011::Pl011;
 pub use pl031::Pl031;
 pub use pl061::Pl061;
 pub use psci::Psci;
+pub use set_way::SetWay;
 pub use timer::Timer;

@@ -6,6 +6,7 @@
 use super::{undefined, update_physical_timer};
 use crate::flight::Reason;
 use crate::pe::{self, leave};
+use crate::vcpu::VcpuState;
 use crate::{Loaded, Pe};
 
 /// ISS with op0, op1, CRn, CRm, op2 in their places, direction and Rt cleared.
@@ -59,49 +60,55 @@ pub fn trapped(pe: &mut Pe, mut vcpu: Loaded, syndrome: u64) -> Loaded {
 fn rare(pe: &mut Pe, mut vcpu: Loaded, syndrome: u64, target: usize) -> Loaded {
     let which = syndrome & REGISTER;
     let reads = syndrome & READ != 0;
-    let set_way = matches!(which, DC_ISW | DC_CSW | DC_CISW);
-    if set_way && !vcpu.set_way {
-        // The first of a loop over sets and ways stands for all of it.
-        vcpu.vm.ram.clean_and_invalidate();
-    }
-    vcpu.set_way = set_way;
-    let done = set_way
-        || match which {
-            ICC_ASGI1R | ICC_SGI0R if !reads && el2::gic::is_v3() => {
-                let (vgic, value) = (&vcpu.signals.vgic, vcpu.x(target));
-                let targets = if which == ICC_SGI0R {
-                    vgic.sgi0r_write(vcpu.index, value)
-                } else {
-                    vgic.asgi1r_write(vcpu.index, value)
-                };
-                vcpu.signals.wake(targets);
-                true
+    let done = match which {
+        DC_ISW | DC_CSW | DC_CISW => {
+            let (address, operand) = (vcpu.elr(), vcpu.x(target));
+            if !by_set_and_way(&mut vcpu, address, operand) {
+                return leave(pe, vcpu);
             }
-            CNTP_TVAL | CNTP_CTL | CNTP_CVAL => {
-                access_timer(pe, &mut vcpu, which, reads, target);
-                true
-            }
-            ACTLR => {
-                read_as(&mut vcpu, reads, target, 0);
-                true
-            }
-            OSLSR if reads => {
-                vcpu.set_x(target, OSLSR_OPEN);
-                true
-            }
-            // Debug registers: breakpoints and watchpoints read as zero and ignore writes (op0 = 2, op1 = 0 or 3).
-            _ if which >> 20 == 2 && which >> 14 & 7 & !3 == 0 => {
-                read_as(&mut vcpu, reads, target, 0);
-                true
-            }
-            _ => false,
-        };
+            true
+        }
+        ICC_ASGI1R | ICC_SGI0R if !reads && el2::gic::is_v3() => {
+            let (vgic, value) = (&vcpu.signals.vgic, vcpu.x(target));
+            let targets = if which == ICC_SGI0R {
+                vgic.sgi0r_write(vcpu.index, value)
+            } else {
+                vgic.asgi1r_write(vcpu.index, value)
+            };
+            vcpu.signals.wake(targets);
+            true
+        }
+        CNTP_TVAL | CNTP_CTL | CNTP_CVAL => {
+            access_timer(pe, &mut vcpu, which, reads, target);
+            true
+        }
+        ACTLR => {
+            read_as(&mut vcpu, reads, target, 0);
+            true
+        }
+        OSLSR if reads => {
+            vcpu.set_x(target, OSLSR_OPEN);
+            true
+        }
+        // Debug registers: breakpoints and watchpoints read as zero and ignore writes (op0 = 2, op1 = 0 or 3).
+        _ if which >> 20 == 2 && which >> 14 & 7 & !3 == 0 => {
+            read_as(&mut vcpu, reads, target, 0);
+            true
+        }
+        _ => false,
+    };
     if done {
         vcpu.skip();
     } else {
         undefined(&mut vcpu);
     }
     leave(pe, vcpu)
+}
+
+/// A cache operation by set and way; whether it is done, or to be executed again.
+fn by_set_and_way(vcpu: &mut VcpuState, address: u64, operand: u64) -> bool {
+    let VcpuState { set_way, vm, .. } = vcpu;
+    set_way.step(address, operand, |at| vm.ram.clean_and_invalidate(at))
 }
 
 fn read_as(vcpu: &mut Loaded, reads: bool, target: usize, value: u64) {
