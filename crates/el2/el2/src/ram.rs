@@ -201,6 +201,17 @@ impl GuestMemory for GuestRam {
         Ok(())
     }
 
+    fn write_through(&self, at: Ipa, from: &[u8]) -> Result<(), BadAddress> {
+        self.write(at, from)?;
+        let mut done = 0;
+        while done < from.len() {
+            let span = self.resolve_at(Ipa(at.0.wrapping_add(done as u64)), (from.len() - done) as u64)?;
+            cache::clean_to_poc(span.start.0 as usize, span.bytes as usize);
+            done += span.bytes as usize;
+        }
+        Ok(())
+    }
+
     fn load_acquire(&self, at: Ipa) -> Result<u16, BadAddress> {
         // SAFETY: `atomic` gives an aligned address in a block of this VM's.
         Ok(unsafe { &*self.atomic(at)? }.load(Ordering::Acquire))

@@ -7,7 +7,7 @@
 //!
 //! The vmkernel maps the bank read-only while [`Flash::mapping`] says so, for firmware copies from it with instructions
 //! that give no syndrome, and unmaps it in every other mode, where a load reads status. Stores always trap. Contents are
-//! written here behind the guest's back: the port's implementation cleans them to the point of coherency.
+//! written here behind the guest's back, through the caches: it reads them with its MMU off, too.
 //!
 //! What changes in the bank's first [`KEPT_BYTES`] is told page by page, for who keeps them ([`Flash::take_changed`]).
 //!
@@ -232,7 +232,8 @@ impl<M: GuestMemory> Flash<M> {
         let block = offset & !(cfi::BLOCK_BYTES - 1);
         self.changed.touch(block, cfi::BLOCK_BYTES);
         for at in (block..block.saturating_add(cfi::BLOCK_BYTES)).step_by(ERASED.len()) {
-            let written = address(self.range, at, ERASED.len()).map(|at| self.contents.write(at, &ERASED));
+            let written =
+                address(self.range, at, ERASED.len()).map(|at| self.contents.write_through(at, &ERASED));
             if !matches!(written, Some(Ok(()))) {
                 self.status |= cfi::STATUS_ERASE_FAILED;
                 return;
@@ -275,7 +276,7 @@ fn and_into(contents: &impl GuestMemory, bank: IpaRange, offset: u64, bytes: &[u
         let at = address(bank, offset.checked_add(64 * index as u64)?, chunk.len())?;
         contents.read(at, old).ok()?;
         old.iter_mut().zip(chunk).for_each(|(old, new)| *old &= new);
-        contents.write(at, old).ok()?;
+        contents.write_through(at, old).ok()?;
     }
     Some(())
 }

@@ -133,6 +133,24 @@ fn u_boot_finds_one_x16_chip() {
     assert_eq!(driver.query(u64::MAX / 8), 0);
 }
 
+/// U-Boot reads its variables with its MMU off: they are in DRAM whenever the bank can be read.
+#[test]
+fn what_is_written_is_seen_past_the_caches() {
+    let memory = FakeMemory::new(BASE, BYTES as usize);
+    let mut flash = Flash::new(&memory, IpaRange::new(BASE, BYTES).unwrap());
+    let sequences: [&[(u64, u64)]; 3] = [
+        &[(0, 0x20_0020), (0, 0xd0_00d0)],
+        &[(64, 0x40_0040), (64, 0x1234_5678)],
+        &[(128, 0xe8_00e8), (128, 0x1_0001), (128, 1), (132, 2), (128, 0xd0_00d0)],
+    ];
+    for (offset, value) in sequences.into_iter().flatten() {
+        flash.write(*offset, Width::W32, *value);
+    }
+    flash.write(0, Width::W32, 0xff_00ff);
+    assert_eq!([64, 128, 132].map(|at| flash.read(at, Width::W32)), [0x1234_5678, 1, 2]);
+    assert_eq!(memory.cached_bytes.get(), 0, "bytes that a guest with its MMU off may not see");
+}
+
 #[test]
 fn a_mode_changes_the_mapping() {
     let mut flash = bank();

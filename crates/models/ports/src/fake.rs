@@ -10,6 +10,8 @@ pub struct FakeMemory {
     base: Ipa,
     bytes: RefCell<Vec<u8>>,
     hostile: Cell<Option<u64>>,
+    /// Bytes that were written to the cached view only.
+    pub cached_bytes: Cell<usize>,
 }
 
 impl FakeMemory {
@@ -18,7 +20,8 @@ impl FakeMemory {
 
     /// `bytes` bytes of zeroed RAM at `base`.
     pub fn new(base: Ipa, bytes: usize) -> Self {
-        Self { base, bytes: RefCell::new(std::vec![0; bytes]), hostile: Cell::new(None) }
+        let (hostile, cached_bytes) = (Cell::new(None), Cell::new(0));
+        Self { base, bytes: RefCell::new(std::vec![0; bytes]), hostile, cached_bytes }
     }
 
     /// Makes the guest change bytes between the model's reads (rule `copy-once`): each read is followed by a
@@ -65,6 +68,11 @@ impl GuestMemory for FakeMemory {
     }
 
     fn write(&self, at: Ipa, from: &[u8]) -> Result<(), BadAddress> {
+        self.cached_bytes.set(self.cached_bytes.get().saturating_add(from.len()));
+        self.write_through(at, from)
+    }
+
+    fn write_through(&self, at: Ipa, from: &[u8]) -> Result<(), BadAddress> {
         let range = self.range(at, from.len())?;
         if let Some(into) = self.bytes.borrow_mut().get_mut(range) {
             into.copy_from_slice(from);

@@ -30,6 +30,11 @@ pub trait GuestMemory {
     /// Copies to the guest's RAM.
     fn write(&self, at: Ipa, from: &[u8]) -> Result<(), BadAddress>;
 
+    /// As [`GuestMemory::write`], and who reads past the caches sees it, too: a guest whose MMU is off.
+    fn write_through(&self, at: Ipa, from: &[u8]) -> Result<(), BadAddress> {
+        self.write(at, from)
+    }
+
     /// Loads a ring index, 2-byte aligned, with acquire ordering.
     fn load_acquire(&self, at: Ipa) -> Result<u16, BadAddress>;
 
@@ -69,6 +74,11 @@ macro_rules! forward {
             #[inline]
             fn write(&self, at: Ipa, from: &[u8]) -> Result<(), BadAddress> {
                 (**self).write(at, from)
+            }
+
+            #[inline]
+            fn write_through(&self, at: Ipa, from: &[u8]) -> Result<(), BadAddress> {
+                (**self).write_through(at, from)
             }
 
             #[inline]
