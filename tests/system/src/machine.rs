@@ -41,6 +41,8 @@ pub struct MachineConfig {
     pub icount: bool,
     /// The flat image that the machine enters.
     pub image: PathBuf,
+    /// The image lies at this address and is entered there as at reset, and not as QEMU enters a kernel.
+    pub at_reset: Option<u64>,
     /// Goes to `-initrd`.
     pub archive: Option<PathBuf>,
     /// The boot arguments in the device tree.
@@ -70,6 +72,7 @@ impl MachineConfig {
             virtualization: true,
             icount: false,
             image: image.to_owned(),
+            at_reset: None,
             archive: None,
             append: String::new(),
             tree: None,
@@ -91,7 +94,12 @@ impl MachineConfig {
         if self.icount {
             line.add(["-icount", "shift=0,sleep=off", "-rtc", "base=2026-01-01,clock=vm"]);
         }
-        line.0.extend(["-kernel".into(), self.image.clone().into()]);
+        if let Some(at) = self.at_reset {
+            let image = self.image.display();
+            line.add(["-device", &format!("loader,file={image},addr={at:#x},cpu-num=0,force-raw=on")]);
+        } else {
+            line.0.extend(["-kernel".into(), self.image.clone().into()]);
+        }
         if let Some(archive) = &self.archive {
             line.0.extend(["-initrd".into(), archive.clone().into()]);
         }

@@ -121,3 +121,22 @@ fn entry_at_el1_is_explained() -> Result<()> {
     machine.expect("virtualization=on", BOOT)?;
     Ok(())
 }
+
+#[test]
+fn entry_at_el3_is_explained() -> Result<()> {
+    let mut config = on(Board::Raspi4b, "el3").config;
+    (config.at_reset, config.tree) = (Some(0x8_0000), None);
+    config.append.clear();
+    let mut machine = Machine::start(&config)?;
+    machine.expect("can't start: entered at EL3, not EL2", BOOT)?;
+    Ok(())
+}
+
+#[test]
+fn too_little_memory_is_explained() -> Result<()> {
+    let mut config = on(Board::VirtGicv3, "little").config;
+    config.extra.extend(["-m", "12M"].map(Into::into));
+    let mut machine = Machine::start(&config)?;
+    machine.expect("can't start: less than 8 MiB of RAM are free", BOOT)?;
+    Ok(())
+}

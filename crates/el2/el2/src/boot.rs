@@ -4,10 +4,12 @@
 //! the heap, a lock or an atomic: exclusives need cacheable memory.
 
 use crate::kernel::Kernel;
+use crate::screen::Screen;
 use crate::stage1::{self, Kind, Source, Tables};
 use crate::{cache, memory, mmu, pe};
 use alloc::boxed::Box;
 use core::arch::global_asm;
+use core::fmt::Write;
 use drivers::board::{Board, BoardError, PaRange};
 use specs::Pa;
 use spin::Once;
@@ -155,13 +157,20 @@ static BOARD: Once<&'static Board> = Once::new();
 /// Whether a range touches RAM: such a range is no device.
 pub(crate) fn is_ram(range: PaRange) -> bool {
     let Some(board) = BOARD.get() else { return true };
-    board.memory.iter().any(|ram| range.start < ram.end() && ram.start < range.end())
+    board.memory.iter().any(|ram| overlap(*ram, range))
+}
+
+fn overlap(one: PaRange, other: PaRange) -> bool {
+    one.start < other.end() && other.start < one.end()
 }
 
 /// Whether a range is the boot archive's.
 pub(crate) fn is_archive(range: PaRange) -> bool {
     BOARD.get().is_some_and(|board| board.initrd == Some(range) && holds(board, range))
 }
+
+/// Free RAM without which nothing is begun.
+const LEAST_BYTES: u64 = 8 << 20;
 
 /// A device tree larger than this is not believed.
 const MAX_DEVICE_TREE_BYTES: usize = 2 << 20;
@@ -172,10 +181,12 @@ const MAX_DEVICE_TREE_BYTES: usize = 2 << 20;
 /// Called once, by the boot code only, with what the boot loader left in x0.
 pub unsafe fn boot<K: Kernel>(device_tree: *const u8, world: &'static [u8]) -> ! {
     let entered_at = crate::regs::counter();
-    if crate::regs::current_el() != 2 {
-        stop(
+    match crate::regs::current_el() {
+        2 => {}
+        1 => stop(
             "entered at EL1, not EL2: start QEMU with -M virt,virtualization=on; on a Pi remove any arm_64bit or armstub setting that leaves EL2",
-        );
+        ),
+        _ => stop("entered at EL3, not EL2: give QEMU the flat image by -kernel, or start from firmware"),
     }
     crate::regs::write!("tpidr_el2", 0);
     crate::regs::write!("vbar_el2", crate::vectors::table());
@@ -190,8 +201,12 @@ pub unsafe fn boot<K: Kernel>(device_tree: *const u8, world: &'static [u8]) -> !
             BoardError::TooManyReservations => "the device tree reserves more than 48 ranges of memory",
         });
     }
+    board.limit_memory(crate::mmu::physical_end());
     let image = image_range();
     let tree = PaRange { start: Pa(device_tree as u64), bytes: blob.len() as u64 };
+    if !board.mappable().iter().any(|ram| tree.start >= ram.start && tree.end() <= ram.end()) {
+        stop("the device tree lies outside the memory that it names");
+    }
     let mut free = board.free(&[image, tree]);
     // The highest first, so that the heap begins with the lowest: devices of a Pi reach the first 1 GiB only.
     free.sort_unstable_by_key(|range| core::cmp::Reverse(range.start));
@@ -200,11 +215,20 @@ pub unsafe fn boot<K: Kernel>(device_tree: *const u8, world: &'static [u8]) -> !
     for ram in &board.mappable() {
         tables.map_same(*ram, Kind::Data);
     }
+    let is_ram = |device: PaRange| board.memory.iter().any(|ram| overlap(*ram, device));
+    let uart = board.uart.filter(|uart| !is_ram(uart.registers));
+    if let Some(uart) = uart {
+        tables.map_device(uart.registers);
+    }
+    crate::screen::found(uart);
     // SAFETY: image and RAM are mapped, the boot stack with the image's data.
     unsafe { tables.turn_on() };
     for range in &free {
         // SAFETY: the range is RAM that neither the image, the device tree, the archive nor a reservation uses.
         unsafe { memory::give(*range) };
+    }
+    if memory::free().bytes < LEAST_BYTES {
+        stop("less than 8 MiB of RAM are free: the host itself needs more, and then guests do");
     }
     let board: &'static Board = Box::leak(Box::new(board));
     BOARD.call_once(|| board);
@@ -278,28 +302,10 @@ fn map_image(tables: &mut Tables) {
     tables.map_same(range(&raw const __data_start, &raw const __image_end), Kind::Data);
 }
 
-/// Says why the machine can't be taken over, on the consoles that boards of the known kinds have, and stops.
+/// Says why the machine can't be taken over, and stops.
 fn stop(why: &str) -> ! {
-    // Without a device tree the place of the image tells the board: QEMU's virt has no RAM below 1 GiB, a Pi loads there.
-    let pi = (&raw const bramble_head as u64) < 0x4000_0000;
-    let put = |byte: u8| {
-        if pi {
-            // SAFETY: registers of the BCM2711, mini UART and PL011; with the MMU off any address may be written.
-            unsafe {
-                crate::mmio::store32::<0>(0xfe21_5040, u32::from(byte));
-                crate::mmio::store32::<0>(0xfe20_1000, u32::from(byte));
-            }
-        } else {
-            // SAFETY: the PL011 of QEMU's virt board, likewise.
-            unsafe { crate::mmio::store32::<0>(0x0900_0000, u32::from(byte)) };
-        }
-    };
-    for byte in "bramble: can't start: ".bytes().chain(why.bytes()).chain("\r\n".bytes()) {
-        put(byte);
-    }
-    loop {
-        crate::regs::instruction!("wfe");
-    }
+    let _ = writeln!(Screen::new(), "bramble: can't start: {why}");
+    crate::screen::halt()
 }
 
 /// PSCI CPU_ON by SMC; the caller's board has PSCI by SMC.

@@ -5,7 +5,7 @@
 //! Source: Arm ARM (DDI 0487), D8.2 "Translation process", D24.2 TCR_EL2, SCTLR_EL2, MAIR_EL2.
 
 use crate::regs::{instruction, read};
-use crate::stage1::{EMERGENCY_BYTES, Kind, STACK_BYTES, Tables, Walk, stack_top};
+use crate::stage1::{EMERGENCY_BYTES, STACK_BYTES, Tables, Walk, stack_top};
 use alloc::alloc::{Layout, alloc_zeroed};
 use drivers::board::PaRange;
 use specs::Pa;
@@ -23,10 +23,20 @@ const ENTRIES_AT_ONCE: usize = 700;
 
 static TABLES: Mutex<Option<Tables>> = Mutex::new(None);
 
+/// ID_AA64MMFR0_EL1.PARange, as far as 48 bits: the encoding of TCR_EL2.PS.
+fn physical_size() -> u64 {
+    (read!("id_aa64mmfr0_el1") & 15).min(5)
+}
+
+/// First address that this PE can't put out.
+pub(crate) fn physical_end() -> Pa {
+    Pa(1 << [32, 36, 40, 42, 44, 48][physical_size() as usize])
+}
+
 impl Tables {
     /// TTBR0_EL2, MAIR_EL2, TCR_EL2 and SCTLR_EL2 of every PE.
     fn registers(&self) -> [u64; 4] {
-        let physical_size = (read!("id_aa64mmfr0_el1") & 15).min(5);
+        let physical_size = physical_size();
         let tcr = 16 | 1 << 8 | 1 << 10 | 3 << 12 | physical_size << 16 | 1 << 23 | 1 << 31;
         [self.root(), MAIR, tcr, SCTLR]
     }
@@ -64,12 +74,8 @@ fn with_tables(change: impl FnOnce(&mut Tables)) -> bool {
 
 /// Maps registers of a device one to one and returns whether it did: a range that wraps is refused.
 pub(crate) fn map_device(range: PaRange) -> bool {
-    let start = range.start.0 & !(PAGE - 1);
-    let Some(end) = range.start.0.checked_add(range.bytes).and_then(|end| end.checked_next_multiple_of(PAGE))
-    else {
-        return false;
-    };
-    with_tables(|tables| tables.map(start, start, end - start, Kind::Device))
+    let mut fits = false;
+    with_tables(|tables| fits = tables.map_device(range)) && fits
 }
 
 /// As [`map_device`], for the panic path: gives up where another holds the tables.

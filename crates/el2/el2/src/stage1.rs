@@ -172,6 +172,16 @@ impl Tables {
         }
     }
 
+    /// Maps registers of a device one to one, in whole pages; false for a range that wraps.
+    pub(crate) fn map_device(&mut self, range: PaRange) -> bool {
+        let start = range.start.0 & !(PAGE - 1);
+        let end = range.start.0.checked_add(range.bytes).and_then(|end| end.checked_next_multiple_of(PAGE));
+        if let Some(end) = end {
+            self.map(start, start, end - start, Kind::Device);
+        }
+        end.is_some()
+    }
+
     /// Maps the stacks of PE `index` to `memory`: the one for exceptions first.
     pub(crate) fn map_stacks(&mut self, index: u64, memory: u64) {
         self.map(emergency_top(index) - EMERGENCY_BYTES, memory, EMERGENCY_BYTES, Kind::Data);

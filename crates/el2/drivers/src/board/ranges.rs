@@ -26,10 +26,30 @@ impl PaRange {
 }
 
 impl Board {
+    /// RAM from `end` on is out of the PE's reach: it is as if it were not there.
+    pub fn limit_memory(&mut self, end: Pa) {
+        for range in &mut self.memory {
+            range.bytes = range.bytes.min(end.0.saturating_sub(range.start.0));
+        }
+    }
+
+    /// RAM, each byte once: what a tree names twice must not be given to two.
+    fn ram(&self) -> Ranges {
+        let mut ram = Ranges::new();
+        for range in &self.memory {
+            let mut one = Ranges::new();
+            let _ = one.push(*range);
+            for piece in without(one, ram.clone().into_iter()) {
+                let _ = ram.push(piece);
+            }
+        }
+        ram
+    }
+
     /// RAM that EL2 may map: all but what is the firmware's own. A PE may read ahead wherever memory is mapped as Normal
     /// (Arm ARM, DDI 0487, "Memory types and attributes"), so it must not be.
     pub fn mappable(&self) -> Ranges {
-        without(self.memory.iter().copied().collect(), self.unmapped.iter().copied())
+        without(self.ram(), self.unmapped.iter().copied())
     }
 
     /// RAM that is nobody's: what may be mapped, less what is reserved, the boot archive, the first page and `taken`.

@@ -97,3 +97,28 @@ fn a_seed_is_read_in_place_and_erased() {
     // It is a tree all the same.
     assert_eq!(Board::from_device_tree(&blob).unwrap().memory, board.memory);
 }
+
+/// Firmware may name RAM twice, or more than the PE reaches: two guests must not get the same, nor one what is not there.
+#[test]
+fn ram_that_is_named_twice_or_out_of_reach_is_ram_once_or_not() {
+    let range = |start, bytes| PaRange { start: Pa(start), bytes };
+    let mut board = Board::default();
+    for ram in [
+        range(0x4000_0000, 0x4000_0000),
+        range(0x4000_0000, 0x4000_0000),
+        range(0x3000_0000, 0x6000_0000),
+        range(0xfff_f000_0000, 0x1_0000_0000),
+        range(0x8000_0000_0000_0000, 0x7fff_0000_0000_0000),
+    ] {
+        board.memory.push(ram).unwrap();
+    }
+    board.limit_memory(Pa(1 << 44));
+    let once = [
+        range(0x4000_0000, 0x4000_0000),
+        range(0x3000_0000, 0x1000_0000),
+        range(0x8000_0000, 0x1000_0000),
+        range(0xfff_f000_0000, 0x1000_0000),
+    ];
+    assert_eq!(board.mappable()[..], once);
+    assert_eq!(board.free(&[])[..], once);
+}

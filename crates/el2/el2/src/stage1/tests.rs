@@ -165,3 +165,14 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_device_is_mapped_in_whole_pages_and_none_that_wraps() {
+    let mut tables = Tables::new(Source::Heap);
+    assert!(tables.map_device(PaRange { start: Pa(0xfe21_5040), bytes: 0x40 }));
+    let entry = tables.entry(0xfe21_5fff);
+    assert_eq!((entry.start, entry.bytes), (0xfe21_5000, PAGE));
+    assert!(entry.is_writable() && !entry.is_executable());
+    assert!(!tables.entry(0xfe21_6000).is_mapped());
+    assert!(!tables.map_device(PaRange { start: Pa(u64::MAX - 4096), bytes: 1 << 20 }));
+}
