@@ -38,6 +38,8 @@ pub mod mmu;
 pub mod page;
 #[cfg(target_os = "none")]
 pub mod pe;
+#[cfg(any(test, target_os = "none"))]
+mod pstate;
 #[cfg(target_os = "none")]
 pub mod ram;
 #[cfg(target_os = "none")]

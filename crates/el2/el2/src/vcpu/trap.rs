@@ -102,8 +102,7 @@ impl<K: Kernel> Loaded<K> {
         write!("elr_el1", read!("elr_el2"));
         write!("spsr_el1", spsr);
         write!("elr_el2", read!("vbar_el1").wrapping_add(vector));
-        // EL1h, DAIF masked; PAN, UAO and the like follow SCTLR_EL1 where they exist, which A72 has not: kept.
-        write!("spsr_el2", SPSR_EXCEPTION | spsr & SPSR_KEPT);
+        write!("spsr_el2", crate::pstate::at_exception(spsr, read!("sctlr_el1")));
     }
 
     /// Whether the virtual timer of the loaded vCPU fires now: CNTV_CTL_EL0 ENABLE and ISTATUS, not IMASK.
@@ -112,8 +111,3 @@ impl<K: Kernel> Loaded<K> {
         read!("cntv_ctl_el0") & 7 == 5
     }
 }
-
-/// EL1h with DAIF masked.
-const SPSR_EXCEPTION: u64 = 0x3c5;
-/// Flags NZCV, and PAN, UAO, DIT, TCO where the PE has them.
-const SPSR_KEPT: u64 = 0xf << 28 | 1 << 22 | 1 << 23 | 1 << 24 | 1 << 25;
