@@ -30,6 +30,13 @@ pub fn sync_code(start: usize, bytes: usize) {
     instruction!("isb");
 }
 
+/// Instructions of whoever had a block of RAM before are fetched no more, on any PE: zeroing changes what data are, and
+/// instruction caches need not see that.
+pub(crate) fn forget_code() {
+    instruction!("ic ialluis");
+    instruction!("dsb ish");
+}
+
 fn by_line(start: usize, bytes: usize, each: impl Fn(u64)) {
     let line = line_bytes();
     let end = start.saturating_add(bytes);

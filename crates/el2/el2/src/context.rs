@@ -184,8 +184,8 @@ impl Context {
     }
 }
 
-/// CPTR_EL2 without VHE: RES1 bits, SVE (TZ) and SME (TSM) trapped, trace trapped (TTA).
-pub(crate) const CPTR: u64 = 0x33ff & !CPTR_TRAP_FP | 1 << 8 | 1 << 12 | 1 << 20;
+/// CPTR_EL2 without VHE: RES1 bits, SVE (TZ) and SME (TSM) trapped, trace (TTA) and activity monitors (TAM) trapped.
+pub(crate) const CPTR: u64 = 0x33ff & !CPTR_TRAP_FP | 1 << 8 | 1 << 12 | 1 << 20 | 1 << 30;
 /// CPTR_EL2.TFP.
 const CPTR_TRAP_FP: u64 = 1 << 10;
 

@@ -174,6 +174,7 @@ impl Reservation {
         inventory.reserved -= 1;
         if let Some(last) = inventory.prepared_count.checked_sub(1) {
             inventory.prepared_count = last;
+            cache::forget_code();
             return Some(Block(inventory.prepared[last]));
         }
         while inventory.free_head == 0 && inventory.preparing.is_none() {
@@ -186,6 +187,7 @@ impl Reservation {
         drop(inventory);
         // SAFETY: the block was just taken out of the inventory: nothing else refers to it.
         unsafe { cache::zero_to_poc((block + done) as usize, (BLOCK_BYTES - done) as usize) };
+        cache::forget_code();
         Some(Block(block))
     }
 }

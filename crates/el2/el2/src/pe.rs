@@ -163,8 +163,10 @@ fn start_registers() {
     write!("hcr_el2", crate::vcpu::HCR);
     write!("cptr_el2", crate::context::CPTR);
     write!("hstr_el2", 0);
-    // MDCR_EL2: HPMN as at reset; TPM, TPMCR: PMU trapped; TDE off; TDA, TDOSA, TDRA: debug trapped.
-    write!("mdcr_el2", read!("mdcr_el2") & 0x1f | 1 << 5 | 1 << 6 | 1 << 9 | 1 << 10 | 1 << 11);
+    // MDCR_EL2: HPMN as at reset; TPM, TPMCR: PMU trapped; TDE off; TDA, TDOSA, TDRA: debug trapped; TPMS, TTRF:
+    // profiling and trace filters trapped, and E2PB, E2TB 0: their buffers are EL2's. What a PE has not is RES0.
+    let debug = 1 << 9 | 1 << 10 | 1 << 11;
+    write!("mdcr_el2", read!("mdcr_el2") & 0x1f | 1 << 5 | 1 << 6 | debug | 1 << 14 | 1 << 19);
     // CNTHCTL_EL2: EL1PCTEN: the physical counter is free; EL1PCEN 0: the physical timer is emulated.
     write!("cnthctl_el2", 1);
     write!("cnthp_ctl_el2", 0);

@@ -93,6 +93,10 @@ pub(super) fn enable_spi(intid: u32, target: u64) {
 
 pub(super) fn set_active(intid: u32, active: bool) {
     set::<0x300>(&GICD, if active { 0 } else { 0x80 }, 1 << intid);
+    if active {
+        // Once it is read the store has arrived: the guest that is entered next takes no interrupt that is active.
+        let _ = get::<0x300>(&GICD, 0);
+    }
 }
 
 pub(super) fn virtual_interface() -> Pa {

@@ -158,7 +158,12 @@ pub(super) fn enable_spi(intid: u32, target: u64) {
 }
 
 pub(super) fn set_active(intid: u32, active: bool) {
-    set(SGI_FRAME.here() + if active { 0x300 } else { 0x380 }, 1 << intid);
+    let frame = SGI_FRAME.here();
+    set(frame + if active { 0x300 } else { 0x380 }, 1 << intid);
+    if active {
+        // As on GICv2: once it is read the store has arrived.
+        let _ = get(frame + 0x300);
+    }
 }
 
 const LISTS: usize = 16;
