@@ -28,7 +28,7 @@ pub use log::{LogLine, LogPage, VmLog};
 pub use network::{Address, Network, Port, PortGroup, PortKind};
 pub use problem::ProblemDetails;
 pub use root::ApiRoot;
-pub use session::{Login, PasswordChange, Session};
+pub use session::{LockOut, Login, OpenSession, PasswordChange, Session};
 pub use settings::{
     HostCertificate, HostNetwork, HostSettings, HostSettingsState, HostTime, Ipv4Method, Ipv4Settings,
     Ipv6Method, Ipv6Settings, NtpServer, SettingsTrial,

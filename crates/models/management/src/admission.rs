@@ -5,7 +5,8 @@
 //! clients keep anyone out, nor does one source whose connections come faster than another's login is looked at.
 
 use alloc::vec::Vec;
-use core::net::IpAddr;
+use core::fmt::{self, Display, Formatter};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Most connections.
 pub const CONNECTIONS_MAX: usize = 32;
@@ -31,6 +32,15 @@ impl From<IpAddr> for Source {
             IpAddr::V4(address) => u128::from(u32::from(address)),
             IpAddr::V6(address) => u128::from(address) >> 64 << 64,
         })
+    }
+}
+
+impl Display for Source {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match u32::try_from(self.0) {
+            Ok(address) => write!(f, "{}", Ipv4Addr::from(address)),
+            Err(_) => write!(f, "{}/64", Ipv6Addr::from(self.0)),
+        }
     }
 }
 
@@ -151,6 +161,10 @@ mod tests {
         assert_eq!(source("2001:db8::1"), source("2001:db8::ffff:2"));
         assert_ne!(source("2001:db8::1"), source("2001:db8:0:1::1"));
         assert_eq!(source("::ffff:192.0.2.1"), source("192.0.2.1"));
+        assert_eq!(
+            alloc::format!("{} {}", source("192.0.2.1"), source("2001:db8::1")),
+            "192.0.2.1 2001:db8::/64"
+        );
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod power;
 mod root;
 mod seeds;
 mod session;
+mod sessions;
 mod settings;
 mod snapshots;
 mod storage;
@@ -89,6 +90,10 @@ pub(crate) async fn carry_out<P: Port>(operation: Operation, call: &Call<'_, P>)
         Operation::ShowSession => session::show(call),
         Operation::LogOut => session::log_out(call).await,
         Operation::ChangePassword => session::change_password(call).await,
+        Operation::ListSessions => sessions::list(call),
+        Operation::EndSession => sessions::end(call).await,
+        Operation::ListLockOuts => sessions::lock_outs(call),
+        Operation::ClearLockOut => sessions::clear(call).await,
         Operation::ListUsers => users::list(call),
         Operation::CreateUser => users::create(call).await,
         Operation::ShowUser => users::show(call),

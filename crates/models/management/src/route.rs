@@ -121,6 +121,14 @@ routes! {
     ChangePassword: Post "/api/v1/session/password", Access::Login, Json("PasswordChange") => (204, ""), &[],
         "Change one's own password";
 
+    ListSessions: Get "/api/v1/sessions", VIEWER, Nothing => (200, "List<OpenSession>"), PAGE,
+        "One's own sessions that have not ended; an administrator's are all of them";
+    EndSession: Delete "/api/v1/sessions/{session}", VIEWER, Nothing => (204, ""), &[], "End a session";
+    ListLockOuts: Get "/api/v1/lock-outs", ADMINISTRATOR, Nothing => (200, "List<LockOut>"), PAGE,
+        "Who has to wait after wrong passwords";
+    ClearLockOut: Delete "/api/v1/lock-outs/{lock_out}", ADMINISTRATOR, Nothing => (204, ""), &[],
+        "Have a user wait no more: the wrong passwords are forgotten";
+
     ListUsers: Get "/api/v1/users", ADMINISTRATOR, Nothing => (200, "List<User>"), PAGE, "All users";
     CreateUser: Post "/api/v1/users", ADMINISTRATOR, Json("NewUser") => (201, "User"), &[], "Make a user";
     ShowUser: Get "/api/v1/users/{user}", ADMINISTRATOR, Nothing => (200, "User"), &[], "A user";

@@ -251,6 +251,32 @@ fn users_and_tokens_may_what_they_may() {
 }
 
 #[test]
+fn sessions_and_lock_outs_are_listed_and_ended() {
+    let desk = Desk::logged_in("sessions");
+    // A browser's, which this machine has no command for.
+    let login = format!("{{\"user\":\"admin\",\"password\":\"{PASSWORD}\"}}");
+    std::fs::write(desk.path("login.json"), login).unwrap();
+    desk.good(&["api", "post", "/api/v1/session", "--body", &desk.path("login.json")], "");
+    let list = |what: &str| -> Vec<Value> {
+        serde_json::from_str(&desk.good(&["user", what, "--json"], "")).unwrap()
+    };
+    let [session] = list("sessions").try_into().unwrap();
+    assert_eq!((session["user"].as_str(), session["from"].as_str()), (Some("admin"), Some("127.0.0.1")));
+    let table = desk.good(&["user", "sessions"], "");
+    assert!(table.contains("USER") && table.contains("127.0.0.1"), "{table}");
+    desk.good(&["user", "end-session", session["id"].as_str().unwrap()], "");
+    assert!(list("sessions").is_empty());
+    assert!(desk.refused(&["user", "end-session", "none"], "").contains("no session none"));
+    for _ in 0..6 {
+        desk.refused(&["login", "--user", "nobody"], "a wrong password\n");
+    }
+    let [lock_out] = list("lock-outs").try_into().unwrap();
+    assert_eq!((lock_out["user"].as_str(), lock_out["from"].as_str()), (Some("nobody"), Some("127.0.0.1")));
+    desk.good(&["user", "clear-lock-out", lock_out["id"].as_str().unwrap()], "");
+    assert!(list("lock-outs").is_empty());
+}
+
+#[test]
 fn vms_are_made_of_options_changed_and_printed() {
     let desk = Desk::logged_in("made");
     desk.good(&["storage", "make", "FAKE0001"], "");

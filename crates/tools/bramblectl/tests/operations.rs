@@ -15,6 +15,10 @@ const COMMANDS: &[(&str, &str)] = &[
     // A login ends its session as soon as it has a token.
     ("LogOut", "login"),
     ("ChangePassword", "password"),
+    ("ListSessions", "user sessions"),
+    ("EndSession", "user end-session"),
+    ("ListLockOuts", "user lock-outs"),
+    ("ClearLockOut", "user clear-lock-out"),
     ("ListUsers", "user list"),
     ("CreateUser", "user create"),
     ("ShowUser", "user show"),

@@ -3,10 +3,12 @@
 //! The first [`FREE`] wrong ones in a row cost nothing; each further one doubles the wait, up to [`LONGEST`]. It is
 //! counted by user and network address: who guesses from one address locks nobody out at another.
 
+use super::sessions::millis;
 use crate::admission::Source;
 use alloc::borrow::ToOwned;
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use api::rest::LockOut;
 use core::time::Duration;
 
 /// Wrong passwords in a row that cost nothing.
@@ -33,6 +35,7 @@ impl Try {
 }
 
 struct Remembered {
+    id: u64,
     who: Try,
     wrong: u32,
     until: Duration,
@@ -43,6 +46,20 @@ struct Remembered {
 #[derive(Default)]
 pub struct Limits {
     remembered: Vec<Remembered>,
+    next: u64,
+}
+
+impl Remembered {
+    fn shown(&self, now: Duration) -> Option<LockOut> {
+        let wait = self.until.saturating_sub(now);
+        (!wait.is_zero()).then(|| LockOut {
+            id: self.id.to_string(),
+            user: self.who.user.chars().filter(|c| !c.is_control()).take(32).collect(),
+            from: self.who.from.to_string(),
+            wrong: self.wrong,
+            seconds: millis(wait).div_ceil(1000),
+        })
+    }
 }
 
 impl Limits {
@@ -52,13 +69,27 @@ impl Limits {
         self.find(who).map_or(Duration::ZERO, |each| each.until.saturating_sub(now))
     }
 
+    /// Who has to wait.
+    pub fn lock_outs(&self, now: Duration) -> impl Iterator<Item = LockOut> {
+        self.remembered.iter().filter_map(move |each| each.shown(now))
+    }
+
+    /// Ends a lock-out, and forgets the wrong ones: what it was.
+    pub fn clear(&mut self, id: &str, now: Duration) -> Option<LockOut> {
+        let is_it = |each: &Remembered| each.shown(now).is_some_and(|shown| shown.id == id);
+        let at = self.remembered.iter().position(is_it)?;
+        self.remembered.remove(at).shown(now)
+    }
+
     /// It tried a wrong one.
     pub fn wrong(&mut self, who: &Try, now: Duration) {
         if self.find(who).is_none() {
             if self.remembered.len() >= REMEMBERED_MAX {
                 self.remembered.remove(0);
             }
-            self.remembered.push(Remembered { who: who.clone(), wrong: 0, until: now, last: now });
+            self.next = self.next.wrapping_add(1);
+            let (id, who) = (self.next, who.clone());
+            self.remembered.push(Remembered { id, who, wrong: 0, until: now, last: now });
         }
         let Some(each) = self.find(who) else { return };
         each.wrong = each.wrong.saturating_add(1);

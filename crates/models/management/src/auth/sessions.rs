@@ -34,6 +34,8 @@ pub struct SessionEntry {
     pub csrf: String,
     /// Whose it is.
     pub user: String,
+    /// The address from which it was begun.
+    pub from: String,
     /// When it began, in milliseconds since the host started.
     pub began_ms: u64,
     /// When it was last used; kept as of the last login of anyone.
@@ -53,8 +55,19 @@ pub fn millis(time: Duration) -> u64 {
 }
 
 impl Sessions {
-    /// Begins a session.
-    pub fn begin(&mut self, cookie: &str, csrf: String, user: &str, now: Duration) -> SessionEntry {
+    /// Those that have not ended.
+    pub fn open(&self, now: Duration) -> impl Iterator<Item = &SessionEntry> {
+        let now_ms = millis(now);
+        self.entries.iter().filter(move |session| !session.is_over(now_ms))
+    }
+
+    /// Begins a user's session, from an address.
+    pub fn begin(
+        &mut self,
+        (cookie, csrf): (&str, String),
+        (user, from): (&str, String),
+        now: Duration,
+    ) -> SessionEntry {
         let now_ms = millis(now);
         self.entries.retain(|session| !session.is_over(now_ms));
         if self.entries.len() >= SESSIONS_MAX {
@@ -65,7 +78,8 @@ impl Sessions {
         }
         let hash = secret::kept(cookie);
         let id = hash.chars().take(8).collect();
-        let entry = SessionEntry { id, hash, csrf, user: user.to_owned(), began_ms: now_ms, used_ms: now_ms };
+        let user = user.to_owned();
+        let entry = SessionEntry { id, hash, csrf, user, from, began_ms: now_ms, used_ms: now_ms };
         self.entries.push(entry.clone());
         entry
     }

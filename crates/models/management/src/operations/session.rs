@@ -30,7 +30,10 @@ pub(super) async fn log_in<P: Port>(call: &Call<'_, P>) -> Result<Outcome, Probl
     let cookie = secret::random_text(port)?;
     let csrf = secret::random_text(port)?;
     let now = port.now();
-    let begin = |sessions: &mut auth::sessions::Sessions| Ok(sessions.begin(&cookie, csrf, &login.user, now));
+    let from = call.text("").from;
+    let begin = |sessions: &mut auth::sessions::Sessions| {
+        Ok(sessions.begin((&cookie, csrf), (&login.user, from), now))
+    };
     let entry = authority.sessions.change(port, begin).await?;
     let caller = authority.directory.read(|directory| {
         let user = directory.user(&login.user)?;

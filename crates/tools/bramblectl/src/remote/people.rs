@@ -53,6 +53,14 @@ pub enum UserCommand {
     },
     /// Delete a user, its sessions and its tokens.
     Delete { user: String },
+    /// List one's own sessions (browsers'; tools have tokens); an administrator's are all of them.
+    Sessions,
+    /// End a session, by its id.
+    EndSession { session: String },
+    /// List who has to wait after wrong passwords.
+    LockOuts,
+    /// Have a user wait no more, by the lock-out's id.
+    ClearLockOut { lock_out: String },
 }
 
 impl UserCommand {
@@ -84,6 +92,22 @@ impl UserCommand {
                 show.one(&client.json("PATCH", &at(&user), &Value::from(change))?.json()?);
             }
             Self::Delete { user } => drop(client.send("DELETE", &at(&user), "", &[])?),
+            Self::Sessions => {
+                let columns = ["id", "user", "from", "began_at", "used_at"];
+                show.list(&client.list("/api/v1/sessions")?, &columns);
+            }
+            Self::EndSession { session } => {
+                let path = format!("/api/v1/sessions/{}", super::escaped(&session));
+                drop(client.send("DELETE", &path, "", &[])?);
+            }
+            Self::LockOuts => {
+                let columns = ["id", "user", "from", "wrong", "seconds"];
+                show.list(&client.list("/api/v1/lock-outs")?, &columns);
+            }
+            Self::ClearLockOut { lock_out } => {
+                let path = format!("/api/v1/lock-outs/{}", super::escaped(&lock_out));
+                drop(client.send("DELETE", &path, "", &[])?);
+            }
         }
         Ok(())
     }
