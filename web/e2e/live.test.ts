@@ -59,4 +59,36 @@ test.describe(() => {
     await expect(page.getByText("Your session has ended.")).toBeVisible();
     await page.context().close();
   });
+
+  test("a session is ended, and a lock-out, by an administrator", async ({ browser, page, hostd, api }) => {
+    await api.call("POST", "/api/v1/users", { name: "otto", role: "viewer", password: "some words to change" });
+    const first = await Api.logIn(hostd.url, "otto", "some words to change");
+    await first.call("POST", "/api/v1/session/password", { current: "some words to change", new: PASSWORD });
+    await first.call("DELETE", "/api/v1/session");
+    const his = await (await browser.newContext({ storageState: { cookies: [], origins: [] } })).newPage();
+    await his.goto(`${hostd.url}/users/sessions`);
+    await logIn(his, "otto", PASSWORD);
+    // One's own, and nobody else's; it ends by logging out.
+    await expect(his.getByText("This one")).toBeVisible();
+    await expect(his.getByRole("cell", { name: "admin" })).toHaveCount(0);
+
+    await page.goto("/users/sessions");
+    await page.getByRole("button", { name: "End the session of otto from 127.0.0.1" }).click();
+    await page.getByRole("button", { name: "End the session", exact: true }).last().click();
+    await expect(page.getByText("The session of otto has ended.")).toBeVisible();
+    await his.reload();
+    await expect(his.getByRole("heading", { name: "Log in" })).toBeVisible();
+
+    // The first wait is over before a slow page shows it; each further guess doubles it.
+    const waits = async (): Promise<number> => {
+      await his.request.post(`${hostd.url}/api/v1/session`, { data: { user: "otto", password: "a guess" } });
+      return (await api.call("GET", "/api/v1/lock-outs")).items[0]?.seconds ?? 0;
+    };
+    await expect.poll(waits, { timeout: 60_000 }).toBeGreaterThan(12);
+    await page.reload();
+    await page.getByRole("button", { name: "Have otto from 127.0.0.1 wait no more" }).click();
+    await expect(page.getByText("otto can try again.")).toBeVisible();
+    await expect(page.getByText("Nobody has to wait")).toBeVisible();
+    await his.context().close();
+  });
 });

@@ -329,6 +329,40 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/lock-outs": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Who has to wait after wrong passwords */
+        get: operations["ListLockOuts"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/lock-outs/{lock_out}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Have a user wait no more: the wrong passwords are forgotten */
+        delete: operations["ClearLockOut"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/network": {
         parameters: {
             query?: never;
@@ -446,6 +480,40 @@ export interface paths {
         /** Change one's own password */
         post: operations["ChangePassword"];
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/sessions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One's own sessions that have not ended; an administrator's are all of them */
+        get: operations["ListSessions"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/sessions/{session}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** End a session */
+        delete: operations["EndSession"];
         options?: never;
         head?: never;
         patch?: never;
@@ -1265,7 +1333,7 @@ export interface components {
         /** @description Some of a list. */
         List: {
             /** @description These. */
-            items: components["schemas"]["User"][];
+            items: components["schemas"]["OpenSession"][];
             /**
              * Format: uint64
              * @description Where to go on: `skip` of the next page; none at the end.
@@ -1278,97 +1346,7 @@ export interface components {
             total: number;
         };
         /** @description Some of a list. */
-        List2: {
-            /** @description These. */
-            items: components["schemas"]["Token"][];
-            /**
-             * Format: uint64
-             * @description Where to go on: `skip` of the next page; none at the end.
-             */
-            next?: number | null;
-            /**
-             * Format: uint64
-             * @description How many there are in all.
-             */
-            total: number;
-        };
-        /** @description Some of a list. */
-        List3: {
-            /** @description These. */
-            items: components["schemas"]["Vm"][];
-            /**
-             * Format: uint64
-             * @description Where to go on: `skip` of the next page; none at the end.
-             */
-            next?: number | null;
-            /**
-             * Format: uint64
-             * @description How many there are in all.
-             */
-            total: number;
-        };
-        /** @description Some of a list. */
-        List4: {
-            /** @description These. */
-            items: components["schemas"]["Snapshot"][];
-            /**
-             * Format: uint64
-             * @description Where to go on: `skip` of the next page; none at the end.
-             */
-            next?: number | null;
-            /**
-             * Format: uint64
-             * @description How many there are in all.
-             */
-            total: number;
-        };
-        /** @description Some of a list. */
-        List5: {
-            /** @description These. */
-            items: components["schemas"]["Disk"][];
-            /**
-             * Format: uint64
-             * @description Where to go on: `skip` of the next page; none at the end.
-             */
-            next?: number | null;
-            /**
-             * Format: uint64
-             * @description How many there are in all.
-             */
-            total: number;
-        };
-        /** @description Some of a list. */
-        List6: {
-            /** @description These. */
-            items: components["schemas"]["Volume"][];
-            /**
-             * Format: uint64
-             * @description Where to go on: `skip` of the next page; none at the end.
-             */
-            next?: number | null;
-            /**
-             * Format: uint64
-             * @description How many there are in all.
-             */
-            total: number;
-        };
-        /** @description Some of a list. */
-        List7: {
-            /** @description These. */
-            items: components["schemas"]["Object"][];
-            /**
-             * Format: uint64
-             * @description Where to go on: `skip` of the next page; none at the end.
-             */
-            next?: number | null;
-            /**
-             * Format: uint64
-             * @description How many there are in all.
-             */
-            total: number;
-        };
-        /** @description Some of a list. */
-        List8: {
+        List10: {
             /** @description These. */
             items: components["schemas"]["Upload"][];
             /**
@@ -1383,7 +1361,7 @@ export interface components {
             total: number;
         };
         /** @description Some of a list. */
-        List9: {
+        List11: {
             /** @description These. */
             items: components["schemas"]["Task"][];
             /**
@@ -1396,6 +1374,145 @@ export interface components {
              * @description How many there are in all.
              */
             total: number;
+        };
+        /** @description Some of a list. */
+        List2: {
+            /** @description These. */
+            items: components["schemas"]["LockOut"][];
+            /**
+             * Format: uint64
+             * @description Where to go on: `skip` of the next page; none at the end.
+             */
+            next?: number | null;
+            /**
+             * Format: uint64
+             * @description How many there are in all.
+             */
+            total: number;
+        };
+        /** @description Some of a list. */
+        List3: {
+            /** @description These. */
+            items: components["schemas"]["User"][];
+            /**
+             * Format: uint64
+             * @description Where to go on: `skip` of the next page; none at the end.
+             */
+            next?: number | null;
+            /**
+             * Format: uint64
+             * @description How many there are in all.
+             */
+            total: number;
+        };
+        /** @description Some of a list. */
+        List4: {
+            /** @description These. */
+            items: components["schemas"]["Token"][];
+            /**
+             * Format: uint64
+             * @description Where to go on: `skip` of the next page; none at the end.
+             */
+            next?: number | null;
+            /**
+             * Format: uint64
+             * @description How many there are in all.
+             */
+            total: number;
+        };
+        /** @description Some of a list. */
+        List5: {
+            /** @description These. */
+            items: components["schemas"]["Vm"][];
+            /**
+             * Format: uint64
+             * @description Where to go on: `skip` of the next page; none at the end.
+             */
+            next?: number | null;
+            /**
+             * Format: uint64
+             * @description How many there are in all.
+             */
+            total: number;
+        };
+        /** @description Some of a list. */
+        List6: {
+            /** @description These. */
+            items: components["schemas"]["Snapshot"][];
+            /**
+             * Format: uint64
+             * @description Where to go on: `skip` of the next page; none at the end.
+             */
+            next?: number | null;
+            /**
+             * Format: uint64
+             * @description How many there are in all.
+             */
+            total: number;
+        };
+        /** @description Some of a list. */
+        List7: {
+            /** @description These. */
+            items: components["schemas"]["Disk"][];
+            /**
+             * Format: uint64
+             * @description Where to go on: `skip` of the next page; none at the end.
+             */
+            next?: number | null;
+            /**
+             * Format: uint64
+             * @description How many there are in all.
+             */
+            total: number;
+        };
+        /** @description Some of a list. */
+        List8: {
+            /** @description These. */
+            items: components["schemas"]["Volume"][];
+            /**
+             * Format: uint64
+             * @description Where to go on: `skip` of the next page; none at the end.
+             */
+            next?: number | null;
+            /**
+             * Format: uint64
+             * @description How many there are in all.
+             */
+            total: number;
+        };
+        /** @description Some of a list. */
+        List9: {
+            /** @description These. */
+            items: components["schemas"]["Object"][];
+            /**
+             * Format: uint64
+             * @description Where to go on: `skip` of the next page; none at the end.
+             */
+            next?: number | null;
+            /**
+             * Format: uint64
+             * @description How many there are in all.
+             */
+            total: number;
+        };
+        /** @description A user who has to wait after wrong passwords from somewhere. */
+        LockOut: {
+            /** @description An address of IPv4, or a /64 of IPv6. */
+            from: string;
+            /** @description Its id. */
+            id: string;
+            /**
+             * Format: uint64
+             * @description Seconds until the next password is looked at.
+             */
+            seconds: number;
+            /** @description The name that was given; there may be no such user. */
+            user: string;
+            /**
+             * Format: uint32
+             * @description Wrong passwords in a row.
+             */
+            wrong: number;
         };
         /** @description A line of the host's log. */
         LogLine: {
@@ -1563,6 +1680,27 @@ export interface components {
             bytes: number;
             /** @description Its name; the word before `:` says what it is. */
             name: string;
+        };
+        /** @description A session that has not ended. */
+        OpenSession: {
+            /**
+             * Format: uint64
+             * @description When it was begun.
+             */
+            began_at: number;
+            /** @description The address from which it was begun. */
+            from: string;
+            /** @description Its id; the audit chain has it, too. */
+            id: string;
+            /** @description It is the one in which this is asked. */
+            is_own: boolean;
+            /**
+             * Format: uint64
+             * @description When something was last asked in it.
+             */
+            used_at: number;
+            /** @description Whose it is. */
+            user: string;
         };
         /** @description Where a VM's configuration is. */
         Origin: "boot" | "datastore";
@@ -2221,7 +2359,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["List5"];
+                    "application/json": components["schemas"]["List7"];
                 };
             };
             default: components["responses"]["Problem"];
@@ -2593,6 +2731,53 @@ export interface operations {
             default: components["responses"]["Problem"];
         };
     };
+    ListLockOuts: {
+        parameters: {
+            query?: {
+                /** @description How many to leave out */
+                skip?: number;
+                /** @description How many to give at most */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["List2"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    ClearLockOut: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                lock_out: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
     ShowNetwork: {
         parameters: {
             query?: never;
@@ -2636,7 +2821,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["List7"];
+                    "application/json": components["schemas"]["List9"];
                 };
             };
             default: components["responses"]["Problem"];
@@ -2835,6 +3020,53 @@ export interface operations {
             default: components["responses"]["Problem"];
         };
     };
+    ListSessions: {
+        parameters: {
+            query?: {
+                /** @description How many to leave out */
+                skip?: number;
+                /** @description How many to give at most */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["List"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    EndSession: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                session: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
     ListTasks: {
         parameters: {
             query?: {
@@ -2855,7 +3087,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["List9"];
+                    "application/json": components["schemas"]["List11"];
                 };
             };
             default: components["responses"]["Problem"];
@@ -2930,7 +3162,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["List2"];
+                    "application/json": components["schemas"]["List4"];
                 };
             };
             default: components["responses"]["Problem"];
@@ -3002,7 +3234,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["List8"];
+                    "application/json": components["schemas"]["List10"];
                 };
             };
             default: components["responses"]["Problem"];
@@ -3130,7 +3362,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["List"];
+                    "application/json": components["schemas"]["List3"];
                 };
             };
             default: components["responses"]["Problem"];
@@ -3255,7 +3487,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["List3"];
+                    "application/json": components["schemas"]["List5"];
                 };
             };
             default: components["responses"]["Problem"];
@@ -3557,7 +3789,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["List4"];
+                    "application/json": components["schemas"]["List6"];
                 };
             };
             default: components["responses"]["Problem"];
@@ -3683,7 +3915,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["List6"];
+                    "application/json": components["schemas"]["List8"];
                 };
             };
             default: components["responses"]["Problem"];

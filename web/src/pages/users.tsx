@@ -1,29 +1,32 @@
-// Who may do what: users, and tokens for tools.
+// Who may do what: users, who is logged in, and tokens for tools.
 
+import { Sessions } from "../access/sessions";
+import { Tokens } from "../access/tokens";
+import { Users } from "../access/users";
 import { t } from "../i18n";
 import { segments } from "../state/router";
 import { may } from "../state/session";
-import { Tokens } from "../access/tokens";
-import { Users } from "../access/users";
 import { Head } from "../ui/parts";
 
 export default function Access() {
-  // Users are an administrator's; everyone has tokens.
-  const showsUsers = may("administrator") && segments.value[1] !== "tokens";
+  // Users are an administrator's; everyone has tokens and sessions.
+  const first = may("administrator") ? "users" : "tokens";
+  const wanted = segments.value[1];
+  const shown = wanted === "tokens" || wanted === "sessions" ? wanted : first;
+  const tab = (name: string, href: string, title: string) => (
+    <a href={href} aria-current={shown === name ? "page" : undefined}>
+      {title}
+    </a>
+  );
   return (
     <div class="page">
       <Head title={t("nav.users")} />
       <nav class="tabs" aria-label={t("nav.users")}>
-        {may("administrator") ? (
-          <a href="/users" aria-current={showsUsers ? "page" : undefined}>
-            {t("users.title")}
-          </a>
-        ) : null}
-        <a href="/users/tokens" aria-current={showsUsers ? undefined : "page"}>
-          {t("tokens.title")}
-        </a>
+        {may("administrator") ? tab("users", "/users", t("users.title")) : null}
+        {tab("tokens", "/users/tokens", t("tokens.title"))}
+        {tab("sessions", "/users/sessions", t("sessions.title"))}
       </nav>
-      {showsUsers ? <Users /> : <Tokens />}
+      {shown === "users" ? <Users /> : shown === "tokens" ? <Tokens /> : <Sessions />}
     </div>
   );
 }
