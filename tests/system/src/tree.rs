@@ -7,7 +7,6 @@ use anyhow::{Context, Result, ensure};
 
 /// FDT_BEGIN_NODE and the name of `/chosen`, padded to four bytes.
 const CHOSEN: &[u8] = b"\0\0\0\x01chosen\0\0";
-const NAME: &[u8] = b"rng-seed\0";
 
 /// Offsets in the header.
 const TOTAL_SIZE: usize = 4;
@@ -18,6 +17,12 @@ const STRUCT_SIZE: usize = 36;
 
 /// `tree` with `/chosen/rng-seed`.
 pub fn with_seed(tree: &[u8], seed: &[u8; 32]) -> Result<Vec<u8>> {
+    with_chosen(tree, "rng-seed", seed)
+}
+
+/// `tree` with a property of `/chosen`, whose value has a multiple of four bytes.
+pub fn with_chosen(tree: &[u8], name: &str, value: &[u8]) -> Result<Vec<u8>> {
+    ensure!(value.len().is_multiple_of(4), "{name} has {} bytes", value.len());
     let word = |at: usize| {
         let bytes = tree.get(at..at + 4).context("a short device tree")?;
         Ok::<_, anyhow::Error>(u32::from_be_bytes(bytes.try_into()?) as usize)
@@ -31,21 +36,22 @@ pub fn with_seed(tree: &[u8], seed: &[u8; 32]) -> Result<Vec<u8>> {
     let after = chosen + CHOSEN.len();
     // FDT_PROP, its length, where its name is.
     let mut property = Vec::new();
-    for word in [3, seed.len(), strings_size] {
+    for word in [3, value.len(), strings_size] {
         property.extend(u32::try_from(word)?.to_be_bytes());
     }
-    property.extend(seed);
+    property.extend(value);
     let mut whole = tree[..struct_at].to_vec();
     whole.extend(&structure[..after]);
     whole.extend(&property);
     whole.extend(&structure[after..]);
     let new_strings = whole.len();
     whole.extend(strings);
-    whole.extend(NAME);
+    whole.extend(name.as_bytes());
+    whole.push(0);
     for (at, value) in [
         (TOTAL_SIZE, whole.len()),
         (STRINGS_AT, new_strings),
-        (STRINGS_SIZE, strings_size + NAME.len()),
+        (STRINGS_SIZE, strings_size + name.len() + 1),
         (STRUCT_SIZE, struct_size + property.len()),
     ] {
         whole[at..at + 4].copy_from_slice(&u32::try_from(value)?.to_be_bytes());
@@ -61,10 +67,10 @@ mod tests {
     fn the_seed_is_in_chosen_and_the_rest_is_as_it_was() {
         let tree = include_bytes!("../../../crates/el2/drivers/device-trees/pi4-like.dtb");
         let seeded = with_seed(tree, &[7; 32]).unwrap();
-        assert_eq!(seeded.len(), tree.len() + 12 + 32 + NAME.len());
+        assert_eq!(seeded.len(), tree.len() + 12 + 32 + 9);
         let at = seeded.windows(32).position(|bytes| bytes == [7; 32]).unwrap();
         assert!(at > 0 && with_seed(&tree[..100], &[7; 32]).is_err());
         let again = with_seed(&seeded, &[8; 32]).unwrap();
-        assert_eq!(again.len(), seeded.len() + 12 + 32 + NAME.len());
+        assert_eq!(again.len(), seeded.len() + 12 + 32 + 9);
     }
 }

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use std::fs;
 use system::scene::{ANSWER, BOOT, Scene, on};
-use system::{Board, Machine, console};
+use system::{Board, Machine, console, tree};
 
 /// Each with its line, the field, what is wrong and what to do; the good one starts.
 #[test]
@@ -105,6 +105,15 @@ fn a_tree_without_pes_is_explained() -> Result<()> {
 }
 
 #[test]
+fn pes_that_nothing_starts_are_explained() -> Result<()> {
+    let mut machine = pi_with("idle-pes", b"spin-table\0", b"spun-table\0")?.start()?;
+    machine.expect("1 of 4 PEs run", BOOT)?;
+    machine.expect("PEs that stay off: 3: the device tree names no way to start them", ANSWER)?;
+    machine.expect("TEST hello ok", BOOT)?;
+    Ok(())
+}
+
+#[test]
 fn no_tree_at_all_is_explained() -> Result<()> {
     let mut scene = on(Board::Raspi4b, "no-tree").test_guest("none", 1, "hello")?;
     scene.config.tree = None;
@@ -138,5 +147,21 @@ fn too_little_memory_is_explained() -> Result<()> {
     config.extra.extend(["-m", "12M"].map(Into::into));
     let mut machine = Machine::start(&config)?;
     machine.expect("can't start: less than 8 MiB of RAM are free", BOOT)?;
+    Ok(())
+}
+
+/// The tree says where the archive is, and there is no RAM.
+#[test]
+fn an_archive_outside_ram_is_explained() -> Result<()> {
+    let mut config = on(Board::Raspi4b, "nowhere").config;
+    let mut blob = fs::read(config.tree.as_deref().context("a Pi has a tree")?)?;
+    for (name, at) in [("linux,initrd-start", 0xf800_0000_u32), ("linux,initrd-end", 0xf810_0000)] {
+        blob = tree::with_chosen(&blob, name, &at.to_be_bytes())?;
+    }
+    let changed = config.log.with_extension("dtb");
+    fs::write(&changed, blob)?;
+    config.tree = Some(changed);
+    let mut machine = Machine::start(&config)?;
+    machine.expect("the boot archive is said to be 0x100000 bytes at 0xf8000000, which is no RAM", BOOT)?;
     Ok(())
 }

@@ -13,6 +13,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use api::archive::BootArchive;
 use api::host::Vm as VmDocument;
+use drivers::board::{PeNode, StartMethod};
 use machine::BootSpec;
 use specs::Intid;
 
@@ -43,6 +44,7 @@ pub fn start_host(host: &'static Host, pe: &mut Pe) {
         host.board.pes.len(),
         2 + u8::from(el2::gic::is_v3())
     );
+    tell_absent(host);
     log!(console, "{}", memory());
     while el2::memory::prepare_step() {}
     let devices = host.devices.call_once(|| crate::host_devices::start(host));
@@ -60,9 +62,16 @@ pub fn start_host(host: &'static Host, pe: &mut Pe) {
     }
     crate::supervisor::start(host, pe);
     let contents = host.archive.and_then(|archive| el2::ram::read_archive(archive, read));
-    match contents {
-        Some(contents) => start_vms(host, devices, contents),
-        None => log!(
+    match (contents, host.board.initrd) {
+        (Some(contents), _) => start_vms(host, devices, contents),
+        (None, Some(named)) => log!(
+            console,
+            "no VM starts: the boot archive is said to be {:#x} bytes at {}, which is no RAM: correct linux,initrd-start \
+             and linux,initrd-end in the device tree",
+            named.bytes,
+            named.start
+        ),
+        (None, None) => log!(
             console,
             "no boot archive: no VM starts; give one as initrd (QEMU -initrd FILE, on a Pi initramfs)"
         ),
@@ -73,6 +82,27 @@ pub fn start_host(host: &'static Host, pe: &mut Pe) {
     take_console_input(pe);
     devices.look_soon(pe);
     crate::drill::at_start(host);
+}
+
+/// Says why PEs of the tree do not run.
+fn tell_absent(host: &Host) {
+    let board = host.board;
+    let absent = board.pes.len().saturating_sub(host.pes_up().into());
+    if absent == 0 {
+        return;
+    }
+    let can_start = |pe: &&PeNode| match pe.start {
+        Some(StartMethod::Psci) => board.psci_by_smc,
+        Some(StartMethod::SpinTable(_)) => true,
+        None => false,
+    };
+    // One of them runs already, however the others are started.
+    let why = if board.pes.iter().filter(can_start).count() < board.pes.len() {
+        "the device tree names no way to start them: enable-method is to be spin-table, or psci with method smc"
+    } else {
+        "they were started and did not come"
+    };
+    log!(host.console, "PEs that stay off: {absent}: {why}");
 }
 
 /// Starts the VMs of the document, those whose disks are not there yet later.
