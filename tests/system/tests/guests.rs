@@ -91,12 +91,15 @@ fn a_reset_starts_the_vm_anew() -> Result<()> {
     behaviours(on(Board::VirtGicv3, "reset").cpus(2), "reset,ram")
 }
 
+/// The marks stay until after the other has gone through its RAM and begins with the registers.
+const MARKS: &str = "pattern bramble.milliseconds=4000";
+
 /// A guest that runs anything at all beside one that works, and one that looks for what the others left.
 #[test]
 fn a_hostile_guest_disturbs_nobody() -> Result<()> {
     let scene = on(Board::VirtGicv3, "hostile").cpus(1);
     let scene = scene.test_guest("random", 1, "random")?.test_guest("worker", 2, "worker")?;
-    let scene = scene.test_guest("pattern", 1, "pattern")?.test_guest("leak", 1, "leak")?;
+    let scene = scene.test_guest("pattern", 1, MARKS)?.test_guest("leak", 1, "leak")?;
     let mut machine = scene.start()?;
     let said = machine.expect("host: all VMs are off", LIST)?;
     for guest in ["random", "worker", "pattern", "leak"] {
