@@ -99,6 +99,7 @@ fn a_read_that_comes_after_a_reset_lands_in_nobodys_ram() -> Result<()> {
     scene.archive.document.vms.last_mut().context("the test guest")?.disks.push(host_disk("slow"));
     let mut machine = scene.start()?;
     machine.expect("t| RESET now", BOOT)?;
+    machine.expect("t: waits for what its disks still read and write", BOOT)?;
     machine.expect("t: restarts", BOOT)?;
     let said = machine.expect("t| TESTS DONE", BOOT)?;
     ensure!(said.contains("TEST late-read ok"), "{said}");

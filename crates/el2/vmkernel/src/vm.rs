@@ -282,6 +282,9 @@ pub fn vcpu_is_gone(pe: &mut Pe, parked: Parked) {
 fn drain(host: &'static Host, vm: Arc<Vm>) {
     vm.devices.quiesce();
     vm.drains.store(true, Ordering::SeqCst);
+    if !vm.devices.are_quiet() {
+        crate::log!(host.console, "{}: waits for what its disks still read and write", vm.name);
+    }
     drained(host, vm);
 }
 
