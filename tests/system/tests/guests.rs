@@ -3,7 +3,8 @@
 use anyhow::{Context, Result, ensure};
 use std::time::Duration;
 use system::Board;
-use system::scene::{BOOT, Scene, on};
+use system::console;
+use system::scene::{ANSWER, BOOT, Scene, on};
 
 /// Long lists on a slow machine.
 const LIST: Duration = Duration::from_secs(240);
@@ -89,6 +90,21 @@ fn traps_on_max() -> Result<()> {
 #[test]
 fn a_reset_starts_the_vm_anew() -> Result<()> {
     behaviours(on(Board::VirtGicv3, "reset").cpus(2), "reset,ram")
+}
+
+/// A guest's device that always has more to do has deadlines that are over at once; the interrupts of the host's devices
+/// come all the same, here the one of the serial line.
+#[test]
+fn endless_work_keeps_no_device_waiting() -> Result<()> {
+    for board in [Board::VirtGicv3, Board::VirtGicv2] {
+        let mut scene = on(board, "endless").cpus(2).menu().test_guest("t", 2, "endless")?;
+        scene.config.append.push_str(" bramble.hostd=off");
+        let mut machine = scene.start()?;
+        console::select(&mut machine, "t")?;
+        machine.expect("ENDLESS", ANSWER)?;
+        console::select(&mut machine, "host log")?;
+    }
+    Ok(())
 }
 
 /// The marks stay until after the other has gone through its RAM and begins with the registers.

@@ -58,6 +58,7 @@ const BEHAVIOURS: &[Behaviour] = &[
     ("devices", devices::run),
     ("virtio", virtio::run),
     ("late-read", virtio::late::run),
+    ("endless", virtio::endless::run),
     ("virq", virq::run),
     ("sgi", sgi::run),
     ("timers", timers::run),

@@ -23,6 +23,26 @@ pub const HYP_TIMER: Intid = Intid(26);
 /// PPI of the virtual timer.
 pub const VIRTUAL_TIMER: Intid = Intid(27);
 
+/// PMR: every priority below it comes.
+const LOWEST: u8 = 0xff;
+
+/// How urgent an interrupt is, the lower the more. The EL2 timer is less so than all others: work that always has more to
+/// do sets a deadline that is over at once, and of two interrupts that are as urgent the one with the lower INTID comes,
+/// so that no device's would. The upper four bits are those that every GIC has, in each Security state's view.
+const fn priority(intid: u32) -> u8 {
+    if intid == HYP_TIMER.0 { 0xa0 } else { 0x80 }
+}
+
+const _: () = {
+    let [others, timer, lowest] = [priority(KICK.0), priority(HYP_TIMER.0), LOWEST];
+    assert!(others & 0xf0 < timer & 0xf0 && timer & 0xf0 < lowest & 0xf0);
+};
+
+/// The word of GICD_IPRIORITYR or GICR_IPRIORITYR that begins with `first`.
+const fn priorities(first: u32) -> u32 {
+    u32::from_le_bytes([priority(first), priority(first + 1), priority(first + 2), priority(first + 3)])
+}
+
 static IS_V3: AtomicBool = AtomicBool::new(false);
 /// How each PE is addressed by an SGI: its affinity (v3) or its mask (v2).
 static TARGETS: [AtomicU64; MAX_PES] = [const { AtomicU64::new(0) }; MAX_PES];

@@ -4,6 +4,7 @@
 //! Every slot of the device tree is tested; plain QEMU needs `-global virtio-mmio.force-legacy=false`.
 
 mod block;
+pub mod endless;
 mod hostile;
 pub mod late;
 mod queue;

@@ -87,6 +87,18 @@ impl Queue {
         transport.notify(0);
     }
 
+    /// Makes all descriptors available that the device is done with, each a chain of its own, without a notice.
+    pub fn refill(&mut self) {
+        let end = self.used().wrapping_add(SIZE);
+        while self.next != end {
+            let place = usize::from(self.next % SIZE);
+            self.window.write16(DRIVER_AREA + 4 + place * 2, place as u16);
+            self.next = self.next.wrapping_add(1);
+        }
+        dsb();
+        self.window.write16(DRIVER_AREA + 2, self.next);
+    }
+
     /// One writable buffer at the start of the data.
     pub fn offer_writable(&mut self, transport: &Transport, bytes: u32) {
         self.describe(0, self.data().base() as u64, bytes, WRITE, 0);

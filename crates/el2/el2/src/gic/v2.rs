@@ -1,6 +1,6 @@
 //! GICv2: Distributor, CPU interface, virtual interface control (IHI 0048, 4 and 5).
 
-use super::{Acknowledged, Hardware};
+use super::{Acknowledged, Hardware, LOWEST, priorities};
 use crate::mmio::{load32, store32};
 use core::sync::atomic::{AtomicU64, Ordering};
 use drivers::board::PaRange;
@@ -43,7 +43,7 @@ pub(super) fn start(gicd: Pa, gicc: Pa, gich: Pa, gicv: PaRange) {
         set::<0x180>(&GICD, 4 * word, !0);
         set::<0x380>(&GICD, 4 * word, !0);
         for byte in 0..8 {
-            set::<0x400>(&GICD, 32 * word + 4 * byte, 0x8080_8080);
+            set::<0x400>(&GICD, 32 * word + 4 * byte, priorities((32 * word + 4 * byte) as u32));
         }
     }
     set::<0>(&GICD, 0, 1);
@@ -53,10 +53,10 @@ pub(super) fn start_pe() -> u64 {
     set::<0x180>(&GICD, 0, !0);
     set::<0x380>(&GICD, 0, !0);
     for word in 0..8 {
-        set::<0x400>(&GICD, 4 * word, 0x8080_8080);
+        set::<0x400>(&GICD, 4 * word, priorities(4 * word as u32));
     }
     set::<0x100>(&GICD, 0, 1 | 1 << 25 | 1 << 26 | 1 << 27);
-    set::<4>(&GICC, 0, 0xff);
+    set::<4>(&GICC, 0, u32::from(LOWEST));
     set::<0>(&GICC, 0, 1 | 1 << 9); // enable, EOImode
     set::<HCR>(&GICH, 0, 1);
     // GICD_ITARGETSR0 reads as this PE's own mask in each byte.

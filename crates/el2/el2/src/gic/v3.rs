@@ -1,6 +1,6 @@
 //! GICv3: Distributor, Redistributor, ICC and ICH system registers (IHI 0069, 12 "Programmers' Model").
 
-use super::{Acknowledged, Hardware};
+use super::{Acknowledged, Hardware, LOWEST, priorities};
 use crate::mmio::{load32, store32};
 use crate::regs::{instruction, mpidr, read, write};
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -41,7 +41,8 @@ pub(super) fn start(gicd: Pa, gicr: [Option<PaRange>; 2]) {
         set(gicd.0 + 0x380 + 4 * word, !0);
         set(gicd.0 + 0x80 + 4 * word, !0);
         for byte in 0..8 {
-            set(gicd.0 + 0x400 + 32 * word + 4 * byte, 0x8080_8080);
+            let first = 32 * word + 4 * byte;
+            set(gicd.0 + 0x400 + first, priorities(first as u32));
         }
     }
     // ARE and group 1; with two security states ARE_NS is bit 5 of the secure view, bit 4 of ours.
@@ -90,11 +91,11 @@ pub(super) fn start_pe() -> u64 {
     set(sgi + 0x380, !0);
     set(sgi + 0x80, !0);
     for word in 0..8 {
-        set(sgi + 0x400 + 4 * word, 0x8080_8080);
+        set(sgi + 0x400 + 4 * word, priorities(4 * word as u32));
     }
     set(sgi + 0x100, 1 | 1 << 25 | 1 << 26 | 1 << 27);
     SGI_FRAME.with(sgi);
-    write!("S3_0_C4_C6_0", 0xff); // ICC_PMR_EL1
+    write!("S3_0_C4_C6_0", u64::from(LOWEST)); // ICC_PMR_EL1
     write!("S3_0_C12_C12_4", 2); // ICC_CTLR_EL1.EOImode
     write!("S3_0_C12_C12_7", 1); // ICC_IGRPEN1_EL1
     write!("S3_4_C12_C11_0", 1); // ICH_HCR_EL2.En
