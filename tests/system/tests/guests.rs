@@ -124,3 +124,19 @@ fn a_hostile_guest_disturbs_nobody() -> Result<()> {
     }
     Ok(())
 }
+
+/// PEs with registers that a Cortex-A72 has not.
+#[test]
+fn registers_do_not_cross_on_other_pes() -> Result<()> {
+    for cpu in ["neoverse-n1", "max"] {
+        let scene = on(Board::VirtGicv3, cpu).cpus(1).cpu(cpu);
+        let scene = scene.test_guest("pattern", 1, MARKS)?.test_guest("leak", 1, "leak")?;
+        let mut machine = scene.start()?;
+        let said = machine.expect("host: all VMs are off", LIST)?;
+        for guest in ["pattern", "leak"] {
+            let done = said.lines().find(|line| line.contains(&format!("{guest}| TESTS DONE")));
+            ensure!(done.is_some_and(|line| line.trim_end().ends_with(" 0 failed")), "{cpu}: {said}");
+        }
+    }
+    Ok(())
+}

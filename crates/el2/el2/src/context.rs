@@ -162,6 +162,10 @@ impl Context {
             write!("hcr_el2", hcr);
             near.registers.load();
         });
+        if read!("id_aa64pfr0_el1") >> 28 & 15 != 0 {
+            // FEAT_RAS: a guest's DISR_EL1 is VDISR_EL2, and nothing traps it. None is told of errors that were put off.
+            write!("S3_4_C12_C1_1", 0);
+        }
         write!("cntv_ctl_el0", near.cntv_ctl);
         write!("cptr_el2", if fp_is_live { CPTR } else { CPTR | CPTR_TRAP_FP });
     }
