@@ -107,6 +107,18 @@ fn endless_work_keeps_no_device_waiting() -> Result<()> {
     Ok(())
 }
 
+/// Nor does it take another guest's turns on the same PE.
+#[test]
+fn endless_work_leaves_others_their_turns() -> Result<()> {
+    let mut scene = on(Board::VirtGicv3, "endless-beside").cpus(1);
+    scene = scene.test_guest("t", 2, "endless")?.test_guest("worker", 1, "worker bramble.rounds=1000")?;
+    scene.config.append.push_str(" bramble.hostd=off");
+    let mut machine = scene.start()?;
+    machine.expect("worker| TESTS DONE", LIST)?;
+    machine.expect(" 0 failed", ANSWER)?;
+    Ok(())
+}
+
 /// The marks stay until after the other has gone through its RAM and begins with the registers.
 const MARKS: &str = "pattern bramble.milliseconds=4000";
 

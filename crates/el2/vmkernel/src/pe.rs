@@ -45,6 +45,8 @@ pub struct PeState {
     /// When vCPUs may move to a PE that has others.
     next_balance: u64,
     later: VecDeque<(Arc<Vm>, DeviceKind)>,
+    /// Not before then: until then vCPUs have the PE.
+    later_at: u64,
     /// Alarms of guests' clocks.
     pub alarms: Alarms,
     is_first: bool,
@@ -65,6 +67,7 @@ impl PeState {
             work_at: u64::MAX,
             next_balance: 0,
             later: VecDeque::new(),
+            later_at: 0,
             alarms: Alarms::default(),
             is_first: pe == PeId(0),
             home: (pe == PeId(0)).then(Box::default),

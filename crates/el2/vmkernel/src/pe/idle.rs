@@ -13,15 +13,17 @@ use virtio::Progress;
 
 /// Nothing is to run: prepares memory, or sleeps until an interrupt; then takes those that came.
 pub(super) fn wait(pe: &mut Pe, current: Option<&Loaded>) {
-    pe.state.shared.publish(0);
-    if !el2::memory::prepare_step() {
-        pe.state.arm();
-        if !pe.state.shared.needs_attention() {
-            let shared = pe.state.shared;
-            shared.falls_asleep(el2::regs::counter());
-            pe.sleep();
-            shared.wakes_up(el2::regs::counter());
-        }
+    let shared = pe.state.shared;
+    shared.publish(0);
+    if !pe.state.later.is_empty() {
+        // No vCPU wants the time that it was to have.
+        put_off(pe, 0);
+    }
+    pe.state.arm();
+    if !el2::memory::prepare_step() && !shared.needs_attention() {
+        shared.falls_asleep(el2::regs::counter());
+        pe.sleep();
+        shared.wakes_up(el2::regs::counter());
     }
     take_interrupts(pe, current);
 }
@@ -90,11 +92,8 @@ pub(super) fn fire_deadlines(pe: &mut Pe) -> bool {
 /// What is due and is no vCPU's: work put off, guests' clocks, host devices.
 #[cold]
 fn work(pe: &mut Pe, now: u64) {
-    for _ in 0..pe.state.later.len() {
-        if let Some((vm, device)) = pe.state.later.pop_front() {
-            let progress = crate::devices::poll(&vm, device);
-            poll_later(pe, &vm, device, progress);
-        }
+    if !pe.state.later.is_empty() && pe.state.later_at <= now {
+        catch_up(pe, now);
     }
     while let Some(vm) = pe.state.alarms.take_due(now) {
         crate::devices::ring(pe, &vm);
@@ -111,6 +110,22 @@ fn work(pe: &mut Pe, now: u64) {
     pe.state.work_at = soonest_work(&pe.state);
 }
 
+/// Goes on with what was put off. Then vCPUs have as long as it took, since a guest can see to it that its device always
+/// has more to do; one that has the PE for itself, and may as well sleep, a quarter of that.
+fn catch_up(pe: &mut Pe, now: u64) {
+    for _ in 0..pe.state.later.len() {
+        if let Some((vm, device)) = pe.state.later.pop_front()
+            && crate::devices::poll(&vm, device) == Progress::More
+        {
+            pe.state.later.push_back((vm, device));
+        }
+    }
+    let end = el2::regs::counter();
+    let took = end.saturating_sub(now);
+    let others = pe.state.slots.queue.waiting() != 0;
+    pe.state.later_at = end.saturating_add(if others { took } else { took / 4 });
+}
+
 /// The next deadline but the slice's and those of the vCPU that runs.
 pub(super) fn soonest(state: &mut PeState) -> u64 {
     state.work_at = soonest_work(state);
@@ -119,13 +134,11 @@ pub(super) fn soonest(state: &mut PeState) -> u64 {
 
 /// The next deadline that is not a vCPU's.
 fn soonest_work(state: &PeState) -> u64 {
-    if !state.later.is_empty() {
-        return 0;
-    }
+    let later = if state.later.is_empty() { u64::MAX } else { state.later_at };
     let devices = state.host.devices.get().filter(|_| state.is_first);
     let devices = devices.map_or(u64::MAX, |devices| devices.look_at());
     let home = state.home.as_ref().map_or(u64::MAX, |home| home.due());
-    devices.min(state.alarms.next()).min(home)
+    later.min(devices).min(state.alarms.next()).min(home)
 }
 
 /// A device had more to do than one call may take: it goes on in an interrupt of its own, so that guests and others get
@@ -133,10 +146,16 @@ fn soonest_work(state: &PeState) -> u64 {
 pub fn poll_later(pe: &mut Pe, vm: &Arc<Vm>, device: DeviceKind, progress: Progress) {
     if progress == Progress::More {
         pe.state.later.push_back((vm.clone(), device));
-        pe.state.work_at = 0;
-        pe.state.expect(0);
+        put_off(pe, pe.state.later_at);
         pe.state.arm();
     }
+}
+
+/// What was put off goes on at `at`.
+fn put_off(pe: &mut Pe, at: u64) {
+    pe.state.later_at = at;
+    pe.state.work_at = pe.state.work_at.min(at);
+    pe.state.expect(at);
 }
 
 /// The self-test's question, vCPUs that came, and those of VMs that stop.
