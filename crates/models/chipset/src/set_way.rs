@@ -37,18 +37,16 @@ impl SetWay {
 mod tests {
     use super::*;
 
-    const PARTS: u64 = 3;
-
     /// RAM of three parts: how often each was cleaned.
     #[derive(Default)]
-    struct Ram([u32; PARTS as usize]);
+    struct Ram([u32; 3]);
 
     impl Ram {
         /// An operation is executed until it is done.
         fn execute(&mut self, state: &mut SetWay, address: u64, operand: u64) {
             let clean = |ram: &mut Self, at: u64| {
                 ram.0[usize::try_from(at).unwrap()] += 1;
-                (at + 1 < PARTS).then_some(at + 1)
+                (at < 2).then_some(at + 1)
             };
             while !state.step(address, operand, |at| clean(self, at)) {}
         }
