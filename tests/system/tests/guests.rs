@@ -122,19 +122,23 @@ fn endless_work_leaves_others_their_turns() -> Result<()> {
 /// The marks stay until after the other has gone through its RAM and begins with the registers.
 const MARKS: &str = "pattern bramble.milliseconds=4000";
 
+/// Guests beside each other, of which none may find anything wrong.
+fn all_pass(scene: Scene, guests: &[&str]) -> Result<()> {
+    let said = scene.start()?.expect("host: all VMs are off", LIST)?;
+    for guest in guests {
+        let done = said.lines().find(|line| line.contains(&format!("{guest}| TESTS DONE")));
+        ensure!(done.is_some_and(|line| line.trim_end().ends_with(" 0 failed")), "{guest}: {said}");
+    }
+    Ok(())
+}
+
 /// A guest that runs anything at all beside one that works, and one that looks for what the others left.
 #[test]
 fn a_hostile_guest_disturbs_nobody() -> Result<()> {
     let scene = on(Board::VirtGicv3, "hostile").cpus(1);
     let scene = scene.test_guest("random", 1, "random")?.test_guest("worker", 2, "worker")?;
     let scene = scene.test_guest("pattern", 1, MARKS)?.test_guest("leak", 1, "leak")?;
-    let mut machine = scene.start()?;
-    let said = machine.expect("host: all VMs are off", LIST)?;
-    for guest in ["random", "worker", "pattern", "leak"] {
-        let done = said.lines().find(|line| line.contains(&format!("{guest}| TESTS DONE")));
-        ensure!(done.is_some_and(|line| line.trim_end().ends_with(" 0 failed")), "{guest}: {done:?}");
-    }
-    Ok(())
+    all_pass(scene, &["random", "worker", "pattern", "leak"])
 }
 
 /// PEs with registers that a Cortex-A72 has not.
@@ -143,12 +147,7 @@ fn registers_do_not_cross_on_other_pes() -> Result<()> {
     for cpu in ["neoverse-n1", "max"] {
         let scene = on(Board::VirtGicv3, cpu).cpus(1).cpu(cpu);
         let scene = scene.test_guest("pattern", 1, MARKS)?.test_guest("leak", 1, "leak")?;
-        let mut machine = scene.start()?;
-        let said = machine.expect("host: all VMs are off", LIST)?;
-        for guest in ["pattern", "leak"] {
-            let done = said.lines().find(|line| line.contains(&format!("{guest}| TESTS DONE")));
-            ensure!(done.is_some_and(|line| line.trim_end().ends_with(" 0 failed")), "{cpu}: {said}");
-        }
+        all_pass(scene, &["pattern", "leak"]).context(cpu)?;
     }
     Ok(())
 }

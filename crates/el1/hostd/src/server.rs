@@ -155,9 +155,10 @@ impl Server {
             socket.set_keep_alive(Some(Duration::from_secs(30)));
             socket.set_timeout(Some(Duration::from_secs(60)));
             let config = self.config.borrow().clone();
-            let Some(peer) = socket.remote_endpoint() else { continue };
-            let peer = SocketAddr::from((IpAddr::from(peer.addr), peer.port));
-            if let (Some(config), Some(ticket)) = (config, self.management.admit(peer.ip()))
+            let peer =
+                socket.remote_endpoint().map(|peer| SocketAddr::from((IpAddr::from(peer.addr), peer.port)));
+            if let (Some(config), Some(peer)) = (config, peer)
+                && let Some(ticket) = self.management.admit(peer.ip())
                 && self.connection(&mut socket, &config, peer, ticket).await
             {
                 socket.close();

@@ -156,12 +156,11 @@ static BOARD: Once<&'static Board> = Once::new();
 
 /// Whether a range touches RAM: such a range is no device.
 pub(crate) fn is_ram(range: PaRange) -> bool {
-    let Some(board) = BOARD.get() else { return true };
-    board.memory.iter().any(|ram| overlap(*ram, range))
+    BOARD.get().is_none_or(|board| touches_ram(board, range))
 }
 
-fn overlap(one: PaRange, other: PaRange) -> bool {
-    one.start < other.end() && other.start < one.end()
+fn touches_ram(board: &Board, range: PaRange) -> bool {
+    board.memory.iter().any(|ram| range.start < ram.end() && ram.start < range.end())
 }
 
 /// Whether a range is the boot archive's.
@@ -215,8 +214,7 @@ pub unsafe fn boot<K: Kernel>(device_tree: *const u8, world: &'static [u8]) -> !
     for ram in &board.mappable() {
         tables.map_same(*ram, Kind::Data);
     }
-    let is_ram = |device: PaRange| board.memory.iter().any(|ram| overlap(*ram, device));
-    let uart = board.uart.filter(|uart| !is_ram(uart.registers));
+    let uart = board.uart.filter(|uart| !touches_ram(&board, uart.registers));
     if let Some(uart) = uart {
         tables.map_device(uart.registers);
     }

@@ -129,10 +129,10 @@ impl Context {
         self.fixed.cntvoff = ticks;
     }
 
-    /// HCR_EL2 from the next load on.
-    #[inline(always)]
-    pub(crate) fn hcr(&mut self) -> &mut u64 {
-        &mut self.fixed.hcr
+    /// Has WFI trap, or not, from the next load on: HCR_EL2 for one that is loaded.
+    pub(crate) fn trap_wfi(&mut self, trap: bool) -> u64 {
+        self.fixed.hcr = self.fixed.hcr & !HCR_TWI | if trap { HCR_TWI } else { 0 };
+        self.fixed.hcr
     }
 
     #[inline(always)]
@@ -190,6 +190,8 @@ impl Context {
 
 /// CPTR_EL2 without VHE: RES1 bits, SVE (TZ) and SME (TSM) trapped, trace (TTA) and activity monitors (TAM) trapped.
 pub(crate) const CPTR: u64 = 0x33ff & !CPTR_TRAP_FP | 1 << 8 | 1 << 12 | 1 << 20 | 1 << 30;
+/// HCR_EL2.TWI.
+const HCR_TWI: u64 = 1 << 13;
 /// CPTR_EL2.TFP.
 const CPTR_TRAP_FP: u64 = 1 << 10;
 

@@ -146,6 +146,21 @@ impl GuestRam {
         Ok(Span { start: Pa(pa.0 + offset), bytes: bytes as u32 })
     }
 
+    /// Writes piece by piece, as the RAM lies, and tells of each.
+    #[inline(always)]
+    fn write_pieces(&self, at: Ipa, from: &[u8], then: impl Fn(Span)) -> Result<(), BadAddress> {
+        let mut done = 0;
+        while done < from.len() {
+            let span = self.resolve_at(Ipa(at.0.wrapping_add(done as u64)), (from.len() - done) as u64)?;
+            let part = &from[done..done + span.bytes as usize];
+            // SAFETY: the span is in a block of this VM's, mapped; `part` is as long.
+            unsafe { copy(span.start.0 as *mut u8, part.as_ptr(), part.len()) };
+            then(span);
+            done += span.bytes as usize;
+        }
+        Ok(())
+    }
+
     fn atomic(&self, at: Ipa) -> Result<*const AtomicU16, BadAddress> {
         if !at.is_aligned(2) {
             return Err(BadAddress(at));
@@ -190,26 +205,11 @@ impl GuestMemory for GuestRam {
     }
 
     fn write(&self, at: Ipa, from: &[u8]) -> Result<(), BadAddress> {
-        let mut done = 0;
-        while done < from.len() {
-            let span = self.resolve_at(Ipa(at.0.wrapping_add(done as u64)), (from.len() - done) as u64)?;
-            let part = &from[done..done + span.bytes as usize];
-            // SAFETY: as in `read`.
-            unsafe { copy(span.start.0 as *mut u8, part.as_ptr(), part.len()) };
-            done += span.bytes as usize;
-        }
-        Ok(())
+        self.write_pieces(at, from, |_| {})
     }
 
     fn write_through(&self, at: Ipa, from: &[u8]) -> Result<(), BadAddress> {
-        self.write(at, from)?;
-        let mut done = 0;
-        while done < from.len() {
-            let span = self.resolve_at(Ipa(at.0.wrapping_add(done as u64)), (from.len() - done) as u64)?;
-            cache::clean_to_poc(span.start.0 as usize, span.bytes as usize);
-            done += span.bytes as usize;
-        }
-        Ok(())
+        self.write_pieces(at, from, |written| LoadTarget::clean_to_poc(self, written))
     }
 
     fn load_acquire(&self, at: Ipa) -> Result<u16, BadAddress> {

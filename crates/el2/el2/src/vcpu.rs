@@ -137,8 +137,7 @@ impl<K: Kernel> Parked<K> {
 
     /// Whether its WFI will trap.
     pub fn trap_wfi(&mut self, trap: bool) {
-        let hcr = self.0.context.hcr();
-        *hcr = *hcr & !HCR_TWI | if trap { HCR_TWI } else { 0 };
+        self.0.context.trap_wfi(trap);
     }
 
     /// Puts the vCPU into the hardware of this PE.
@@ -230,9 +229,6 @@ pub(crate) const HCR: u64 = 1
     | 1 << 31
     | 1 << 35
     | 1 << 36;
-
-/// HCR_EL2.TWI.
-const HCR_TWI: u64 = 1 << 13;
 
 /// No vCPU is loaded, and none may be for a while: from now on nothing in the hardware refers to the last one's VM, whose
 /// tables may go, and its virtual interface asks for nothing.

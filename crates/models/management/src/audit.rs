@@ -12,7 +12,7 @@ use abi::RequestKind;
 use abi::record::AuditRecord;
 use alloc::borrow::ToOwned;
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec::Vec;
 use api::rest::{AuditEntry, AuditText};
 use core::cell::RefCell;
@@ -70,7 +70,7 @@ impl<P: Port> Call<'_, P> {
 
     /// An entry about this call.
     pub(crate) fn text(&self, what: &str) -> AuditText {
-        text(self.caller.as_ref(), self.peer.ip().to_canonical().to_string(), what)
+        text(self.caller.as_ref(), self.address(), what)
     }
 }
 

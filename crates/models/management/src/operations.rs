@@ -54,6 +54,11 @@ pub(crate) struct Call<'a, P> {
 }
 
 impl<P> Call<'_, P> {
+    /// Where it comes from, as people read it.
+    pub fn address(&self) -> String {
+        self.peer.ip().to_canonical().to_string()
+    }
+
     /// Where it comes from, as counted.
     pub fn source(&self) -> Source {
         self.peer.ip().into()

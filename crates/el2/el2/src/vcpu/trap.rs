@@ -1,6 +1,6 @@
 //! Guards: the registers of the guest that trapped, which its vCPU's owner reads and changes.
 
-use super::{HCR_TWI, Loaded};
+use super::Loaded;
 use crate::kernel::Kernel;
 use crate::regs::{instruction, read, write};
 
@@ -69,9 +69,7 @@ impl<K: Kernel> Loaded<K> {
 
     /// Traps WFI from now on, or no more.
     pub fn trap_wfi(&mut self, trap: bool) {
-        let hcr = self.vcpu().context.hcr();
-        *hcr = *hcr & !HCR_TWI | if trap { HCR_TWI } else { 0 };
-        write!("hcr_el2", *hcr);
+        write!("hcr_el2", self.vcpu().context.trap_wfi(trap));
     }
 
     /// Drops what this PE keeps of the guest's translations and instructions: another vCPU of its VM, which has the same

@@ -12,7 +12,6 @@ use crate::home::keepsakes::{self, Keepsakes};
 use crate::home::port::Port;
 use crate::home::variables::Saves;
 use crate::host::Host;
-use crate::inventory::Known;
 use crate::{desk, log};
 use abi::record::{NAME_BYTES, ObjectRecord};
 use abi::request::{OBJECT_NAME_BYTES, PAYLOAD_MAX};
@@ -323,23 +322,20 @@ impl Errands {
         }
         let text = String::from_utf8(asked.payload).map_err(|_| invalid("this is not UTF-8".to_string()))?;
         let source = source_of(&text).map_err(invalid)?;
-        let name = source.document.as_ref().map(|vm| vm.name.clone()).unwrap_or_default();
-        let target = VmHandle::from_raw(asked.request.target);
-        let known = |target| {
-            let read = |known: &Known| (known.name.clone(), known.source.stored);
-            host.inventory.read(target, read).map_err(bare)
-        };
-        let is_clone = asked.kind == RequestKind::CloneVm;
         let put = Put { token: asked.token, source: Box::new(source), text };
-        if is_clone || asked.request.target == 0 {
+        let name = put.name();
+        let of = (asked.request.target, asked.request.argument);
+        if asked.kind == RequestKind::CloneVm || of.0 == 0 {
             if host.inventory.any(|known| known.name == name) {
                 return Err((Status::Conflict, format!("there is a VM called {name} already")));
             }
-            let of = (asked.request.target, asked.request.argument);
-            self.submit_with(RequestKind::CloneVm, of, field(&name), Errand::Begin(put));
+            self.submit_with(RequestKind::CloneVm, of, field(name), Errand::Begin(put));
             return Ok(());
         }
-        let (old, stored) = known(target)?;
+        let (old, stored) = host
+            .inventory
+            .read(VmHandle::from_raw(of.0), |known| (known.name.clone(), known.source.stored))
+            .map_err(bare)?;
         if !stored {
             return Err((Status::Conflict, "it is of the boot archive: change it there".to_string()));
         }

@@ -30,7 +30,7 @@ pub(super) async fn log_in<P: Port>(call: &Call<'_, P>) -> Result<Outcome, Probl
     let cookie = secret::random_text(port)?;
     let csrf = secret::random_text(port)?;
     let now = port.now();
-    let from = call.text("").from;
+    let from = call.address();
     let begin = |sessions: &mut auth::sessions::Sessions| {
         Ok(sessions.begin((&cookie, csrf), (&login.user, from), now))
     };
@@ -43,7 +43,7 @@ pub(super) async fn log_in<P: Port>(call: &Call<'_, P>) -> Result<Outcome, Probl
     });
     // Deleted while its password was being hashed.
     let caller = caller.ok_or_else(wrong)?;
-    let text = audit::text(Some(&caller), call.text("").from, "login");
+    let text = audit::text(Some(&caller), call.address(), "login");
     audit::append(port, &text).await;
     let response = Response::json(201, &shown(&caller)).header("Set-Cookie", set_cookie(&cookie));
     Ok(response.into())
