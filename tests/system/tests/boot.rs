@@ -92,7 +92,6 @@ fn small(board: Board) -> Result<()> {
     one_starts_anew_and_the_other_stays(&mut machine)
 }
 
-/// A guest that restarts, and one that turns itself off, leave the other alone.
 /// VMs of the boot archive start one after the other, each its delay after the one before.
 #[test]
 fn a_vm_of_the_archive_waits_for_its_delay() -> Result<()> {
@@ -122,6 +121,7 @@ fn a_vm_of_the_archive_waits_for_its_delay() -> Result<()> {
     Ok(())
 }
 
+/// A guest that restarts, and one that turns itself off, leave the other alone.
 fn one_starts_anew_and_the_other_stays(machine: &mut Machine) -> Result<()> {
     turn_to(machine, "two")?;
     shell(machine, "touch /tmp/still-here")?;

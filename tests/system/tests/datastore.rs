@@ -78,7 +78,7 @@ fn a_volume_on_a_card_keeps_what_was_flushed_when_qemu_is_killed() -> Result<()>
 /// By counted instructions: how long mounting, reading records and loading a VM's files hold the PE.
 #[test]
 fn no_step_of_the_home_is_long() -> Result<()> {
-    let mut scene = on(Board::VirtGicv3, "datastore-steps").cpus(1);
+    let mut scene = on(Board::VirtGicv3, "datastore-steps").cpus(1).menu();
     let [image, record] = [scene.file("store.img")?, scene.file("record.toml")?];
     let store = StoreImage::make(&image, 256)?;
     store.import(&Artifacts::here().guest("cloud-kernel"), "object:file:kernel")?;
@@ -87,10 +87,13 @@ fn no_step_of_the_home_is_long() -> Result<()> {
     store.import(&record, "object:vm:one")?;
     attach(&mut scene, &image, "store");
     scene.config.icount = true;
-    scene.config.append = String::from("bramble.selftest");
     let mut machine = scene.start()?;
     machine.expect("one: 1 vCPUs, 256 MiB", BOOT)?;
-    machine.expect("datastore    longest step", BOOT)?;
+    // Asked for only now: one that starts with the host may be over before a slow disk has given the kernel.
+    machine.send_bytes(&[CTRL_RIGHT_BRACKET])?;
+    machine.expect("number, Enter: ", ANSWER)?;
+    machine.send("t")?;
+    machine.expect("datastore    longest step", ANSWER)?;
     let said = machine.expect("ticks)", ANSWER)?;
     let ticks = said.rsplit_once('(').and_then(|(_, rest)| rest.split(' ').next()?.parse::<u64>().ok());
     // 16 instructions to a tick. A VM's record being read takes the most, 50,600.
