@@ -9,6 +9,9 @@ pub use sources::machine_sources;
 
 use crate::run::{command, quiet, step};
 use anyhow::{Context, Result, bail};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -23,12 +26,14 @@ pub struct Arm64 {
     folder: PathBuf,
     /// The suite of the machine, which is the guests' too.
     pub suite: String,
+    /// What apt has told of packages: it reads all its lists each time.
+    told: RefCell<BTreeMap<String, String>>,
 }
 
 impl Arm64 {
     /// Opens the state, making it and reading the package lists when needed.
     pub fn open(at: &Artifacts) -> Result<Self> {
-        let state = Self { folder: at.out().join("apt"), suite: debian_suite()? };
+        let state = Self { folder: at.out().join("apt"), suite: debian_suite()?, told: RefCell::default() };
         for folder in ["lists/partial", "archives/partial", "sources", "unpacked"] {
             fs::create_dir_all(state.folder.join(folder))?;
         }
@@ -131,14 +136,29 @@ impl Arm64 {
         Ok(folders)
     }
 
+    /// The value of a field of a package.
+    fn field(&self, package: &str, name: &str) -> Result<String> {
+        let mut told = self.told.borrow_mut();
+        let text = match told.entry(package.to_owned()) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => {
+                place.insert(quiet(self.apt("apt-cache").args(["show", "--no-all-versions", package]))?)
+            }
+        };
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        let value = value
+            .with_context(|| format!("Debian {} has no package {package} with a field {name}", self.suite))?;
+        Ok(value.trim().to_owned())
+    }
+
+    /// The version of a package.
+    pub fn version(&self, package: &str) -> Result<String> {
+        self.field(package, "Version")
+    }
+
     /// Unpacks one package (not what it depends on); returns the folder.
     pub fn unpacked(&self, package: &str) -> Result<PathBuf> {
-        let policy = quiet(self.apt("apt-cache").args(["show", "--no-all-versions", package]))?;
-        let field = |name: &str| policy.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
-        let (Some(version), Some(architecture)) = (field("Version:"), field("Architecture:")) else {
-            bail!("Debian {} has no package {package}", self.suite);
-        };
-        let name = file_name(package, version, architecture);
+        let name = file_name(package, &self.version(package)?, &self.field(package, "Architecture")?);
         let to = self.folder.join("unpacked").join(name.trim_end_matches(".deb"));
         if to.is_dir() {
             return Ok(to);
@@ -155,9 +175,8 @@ impl Arm64 {
 
     /// The package that the metapackage `package` stands for: its first dependency.
     pub fn stands_for(&self, package: &str) -> Result<String> {
-        let text = quiet(self.apt("apt-cache").args(["show", "--no-all-versions", package]))?;
-        let depends = text.lines().find_map(|line| line.strip_prefix("Depends:"));
-        let first = depends.and_then(|d| d.split([',', '(']).next()).map(str::trim);
+        let depends = self.field(package, "Depends")?;
+        let first = depends.split([',', '(']).next().map(str::trim).filter(|first| !first.is_empty());
         first.map(str::to_owned).with_context(|| format!("{package} stands for no other package"))
     }
 }

@@ -1,6 +1,6 @@
 //! The demo's and the tests' guests, made from Debian's packages for arm64 and kept under `target/`.
 //!
-//! Every file is made once; delete `target/bramble/guests` to have them made anew.
+//! Every file is made once; all are made anew when Debian has a newer kernel, or how they are made has changed here.
 
 mod debian;
 mod firmware;
@@ -14,6 +14,7 @@ pub use crate::apt::debian_version;
 use crate::run::step;
 use anyhow::{Context, Result};
 use api::host::Boot;
+use sha2::{Digest, Sha256};
 use std::fs;
 use std::path::{Path, PathBuf};
 use system::archive::{host_disk, image_disk, nic, vm};
@@ -26,10 +27,13 @@ pub struct Guests<'a> {
 }
 
 impl<'a> Guests<'a> {
-    /// Opens the packages.
+    /// Opens the packages, and removes guests that are made of something else.
     pub fn open(at: &'a Artifacts) -> Result<Self> {
-        fs::create_dir_all(at.guest(""))?;
-        Ok(Self { at, packages: Arm64::open(at)? })
+        let packages = Arm64::open(at)?;
+        // All kernels of a suite are of one version.
+        let kernels = packages.version("linux-image-arm64")?;
+        renew(&at.guest(""), &format!("kernels {kernels}\nrecipes {}\n", recipes(at.root())?))?;
+        Ok(Self { at, packages })
     }
 
     /// Makes the file `name` with `make`, unless it is there; it appears only when it is whole.
@@ -167,5 +171,58 @@ impl<'a> Guests<'a> {
         let kernel = kernel::Kernel::of(&self.packages, "linux-image-arm64")?;
         self.file("bcm2711-rpi-4-b.dtb", |to| kernel.copy_tree("broadcom/bcm2711-rpi-4-b.dtb", to))?;
         Ok(self.at.pi4_tree())
+    }
+}
+
+/// Empties a folder whose files are not made of this.
+fn renew(folder: &Path, made_of: &str) -> Result<()> {
+    let note = folder.join("made-of");
+    if fs::read_to_string(&note).is_ok_and(|before| before == made_of) {
+        return Ok(());
+    }
+    if folder.is_dir() {
+        fs::remove_dir_all(folder)?;
+    }
+    fs::create_dir_all(folder)?;
+    Ok(fs::write(note, made_of)?)
+}
+
+/// One sum of everything that says how guests are made.
+fn recipes(root: &Path) -> Result<String> {
+    let here = root.join("crates/tools/xtask/src");
+    let mut files = vec![here.join("guests.rs")];
+    for folder in ["guests", "guests/files"] {
+        for entry in fs::read_dir(here.join(folder))? {
+            files.extend(Some(entry?.path()).filter(|path| path.is_file()));
+        }
+    }
+    files.sort();
+    let mut all = Vec::new();
+    for file in files {
+        all.extend(fs::read(&file).with_context(|| format!("can't read {}", file.display()))?);
+    }
+    Ok(sha256(&all))
+}
+
+/// In hexadecimal.
+pub fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_made_of_something_else_goes() -> Result<()> {
+        let folder = Artifacts::here().run().join("made-of");
+        let file = folder.join("kernel");
+        renew(&folder, "kernels 1")?;
+        fs::write(&file, "1")?;
+        renew(&folder, "kernels 1")?;
+        assert!(file.is_file());
+        renew(&folder, "kernels 2")?;
+        assert!(!file.exists());
+        Ok(fs::remove_dir_all(folder)?)
     }
 }

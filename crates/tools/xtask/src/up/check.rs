@@ -3,11 +3,10 @@
 //! The host is asked for its VMs by `bramblectl` (where it is on a network). Each guest is chosen on the console's menu, must show a login prompt on its PL011 and on its virtio console, and
 //! computes on each something that only a running shell can know. The kernels are compared with Debian's packages.
 
-use crate::guests::Guests;
+use crate::guests::{Guests, sha256};
 use crate::run::{seconds, step};
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
-use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
@@ -160,9 +159,4 @@ fn kernels(archive: &ArchiveBuilder, guests: &Guests<'_>) -> Result<Kernels> {
         found.insert(name.clone(), (sum, origin));
     }
     Ok(found)
-}
-
-/// In hexadecimal.
-fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
