@@ -200,6 +200,16 @@ impl Machine {
         self.transcript.expect(text, within)
     }
 
+    /// Waits until each of `texts` was said, at whatever time and in whatever order; returns everything said.
+    pub fn expect_all(&mut self, texts: &[&str], within: Duration) -> Result<String> {
+        for text in texts {
+            if !self.text().contains(text) {
+                self.expect(text, within)?;
+            }
+        }
+        Ok(self.text())
+    }
+
     /// See [`Transcript::expect_match`].
     pub fn expect_match(
         &mut self,
