@@ -43,7 +43,8 @@ pub(crate) struct Checkpoint {
     pub taken: u64,
     pub phase: Phase,
     pub outstanding: BTreeMap<u32, Option<u32>>,
-    pub failed: bool,
+    /// It has come to nothing: this is why, if that happens again and again.
+    pub failed: Option<ReadOnly>,
     pub updates: BTreeMap<Key, Option<Pointer>>,
     /// Blocks taken for the next page to be written.
     pub stash: Vec<u32>,
@@ -56,12 +57,23 @@ pub(crate) enum Stall {
     /// Something is under way; try again.
     Wait,
     /// The attempt is over.
-    Fail,
+    Fail(ReadOnly),
     /// Metadata is unreadable.
     Damaged,
 }
 
 type Step<T> = Result<T, Stall>;
+
+impl Checkpoint {
+    /// It has not failed. When it has, the pages on their way come back first: a later attempt must not meet them.
+    fn is_going_on(&self) -> Step<()> {
+        match self.failed {
+            Some(why) if self.outstanding.is_empty() => Err(Stall::Fail(why)),
+            Some(_) => Err(Stall::Wait),
+            None => Ok(()),
+        }
+    }
+}
 
 impl<P: BlockPort> Store<P> {
     /// Asks for a checkpoint at the next occasion, and for the device flushes that it needs.
@@ -96,8 +108,8 @@ impl<P: BlockPort> Store<P> {
             }
             Ok(()) => true,
             Err(Stall::Wait) => false,
-            Err(Stall::Fail) => {
-                self.abort_checkpoint();
+            Err(Stall::Fail(why)) => {
+                self.abort_checkpoint(why);
                 true
             }
             Err(Stall::Damaged) => {
@@ -150,7 +162,7 @@ impl<P: BlockPort> Store<P> {
             taken: 0,
             phase: Phase::Pages(None),
             outstanding: BTreeMap::new(),
-            failed: false,
+            failed: None,
             updates: BTreeMap::new(),
             stash: Vec::new(),
             root,
@@ -159,21 +171,18 @@ impl<P: BlockPort> Store<P> {
         true
     }
 
-    fn abort_checkpoint(&mut self) {
+    fn abort_checkpoint(&mut self, why: ReadOnly) {
         let Some(attempt) = self.checkpoint.take() else { return };
         self.space.taken = self.space.taken.saturating_sub(attempt.taken);
         self.space.retry();
         self.checkpoint_failures = self.checkpoint_failures.saturating_add(1);
         if self.checkpoint_failures >= MAX_FAILURES {
-            self.become_read_only(ReadOnly::WritesFailed);
+            self.become_read_only(why);
         }
     }
 
     fn advance(&mut self, frozen: &Generation, attempt: &mut Checkpoint) -> Step<()> {
-        if attempt.failed {
-            // The pages on their way come back first: a later attempt must not meet them.
-            return if attempt.outstanding.is_empty() { Err(Stall::Fail) } else { Err(Stall::Wait) };
-        }
+        attempt.is_going_on()?;
         if attempt.outstanding.len() >= MAX_OUTSTANDING {
             return Err(Stall::Wait);
         }
@@ -222,7 +231,8 @@ impl<P: BlockPort> Store<P> {
         while attempt.stash.len() < COPIES {
             let Some((block, n)) = self.space.allocate(1) else {
                 if self.space.is_exhausted() {
-                    return Err(Stall::Fail);
+                    attempt.failed = Some(ReadOnly::NoRoom);
+                    return attempt.is_going_on();
                 }
                 self.group_wanted = true;
                 return Err(Stall::Wait);
@@ -246,7 +256,7 @@ impl<P: BlockPort> Store<P> {
 
     fn send_page(&mut self, attempt: &mut Checkpoint, block: u32, bytes: &PageBytes, cache: Option<u32>) {
         let Some(mut page) = self.pool.pop() else {
-            attempt.failed = true;
+            attempt.failed = Some(ReadOnly::WritesFailed);
             return;
         };
         page.as_mut().copy_from_slice(bytes);
@@ -265,7 +275,9 @@ impl<P: BlockPort> Store<P> {
         }
         let Some(attempt) = self.checkpoint.as_mut() else { return self.pool.extend(done.pages) };
         let cache = attempt.outstanding.remove(&block).flatten();
-        attempt.failed |= done.result.is_err();
+        if done.result.is_err() {
+            attempt.failed = Some(ReadOnly::WritesFailed);
+        }
         if let Some(crc) = cache
             && done.result.is_ok()
             && let Some(page) = done.pages.pop()
@@ -315,7 +327,7 @@ impl<P: BlockPort> Store<P> {
                     let mut pending = [&frozen.space, &attempt.space].into_iter();
                     if pending.any(|p| p.within(start, len).any(|(.., used)| used)) {
                         // A root whose space map calls blocks free that it uses must never be.
-                        attempt.failed = true;
+                        attempt.failed = Some(ReadOnly::MetadataDamaged);
                         return Ok(());
                     }
                     // What is freed there stays lost until a scrub on a PC rebuilds the space map; nothing is handed out there.

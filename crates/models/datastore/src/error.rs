@@ -13,6 +13,8 @@ pub enum ReadOnly {
     FlushFailed,
     /// The device failed too many writes.
     WritesFailed,
+    /// A checkpoint found no room.
+    NoRoom,
     /// The log has a hole: something acknowledged may be missing.
     LogDamaged,
     /// The tree or the space map could not be read while it was to be changed.
@@ -26,6 +28,7 @@ impl fmt::Display for ReadOnly {
             Self::NewerFeatures => "it uses features of a newer version, which may only be read here",
             Self::FlushFailed => "the device failed a flush; what it holds since then is unknown",
             Self::WritesFailed => "the device failed repeated writes",
+            Self::NoRoom => "there is no room for the metadata of what was changed; grow it",
             Self::LogDamaged => "a block of the log is missing; what was written last may be lost",
             Self::MetadataDamaged => "metadata that was to be changed can't be read",
         })

@@ -6,7 +6,6 @@
 use crate::error::ReadOnly;
 use crate::port::{BlockPort, Io, IoDone, IoOp};
 use crate::store::{KIND_FLUSH, KIND_LOG, Store, Wait, has_defect, token};
-use crate::wire::index;
 use alloc::vec::Vec;
 
 /// Log blocks that are left free for what is under way.
@@ -103,23 +102,4 @@ impl<P: BlockPort> Store<P> {
             self.flusher.wanted = true;
         }
     }
-
-    /// Blocks that a checkpoint of everything in memory may need, and what is kept so that deleting always works.
-    pub(crate) fn reserve(&self, request: usize) -> u64 {
-        let need = |chunks: usize, records: usize| {
-            let pages = chunks.saturating_add(records).saturating_mul(2);
-            let nodes = pages;
-            pages.saturating_add(nodes.saturating_add(nodes / 64)).saturating_add(24)
-        };
-        let mut blocks = need(self.active.chunks.len(), self.active.records.len());
-        if let Some(frozen) = &self.frozen {
-            blocks = blocks.saturating_add(need(frozen.chunks.len(), frozen.records.len()));
-        }
-        let touched =
-            self.in_flight().saturating_mul(3).saturating_add(request / index(crate::tree::CHUNK_BLOCKS));
-        (blocks.saturating_add(need(touched, 0)) as u64).saturating_add(EMERGENCY)
-    }
 }
-
-/// Blocks that data never takes.
-const EMERGENCY: u64 = 96;

@@ -154,12 +154,22 @@ impl<P: BlockPort> Store<P> {
             Some(child) => Record::Absorb { parent: job.layer, child, chunk: key.index },
             None => Record::Clear { layer: job.layer, chunk: key.index, base: Base::Absent },
         };
+        if !self.may_collect(1) {
+            return Ok((Some(job), false));
+        }
         match self.commit(&[record]) {
             Ok(()) => job.next = key.index.saturating_add(1),
             Err(Error::Busy) => return Ok((Some(job), false)),
             Err(error) => return Err(error),
         }
         Ok((Some(job), true))
+    }
+
+    /// So many more pages may change. Where no checkpoint can make more room they always may: it is what gives room.
+    fn may_collect(&mut self, pages: usize) -> bool {
+        let fits = self.fits(pages, 0) || !self.may_get_room();
+        self.checkpoint_wanted |= !fits;
+        fits
     }
 
     fn finish_job(&mut self, job: Job) -> Result<(Option<Job>, bool), Error> {
@@ -170,6 +180,9 @@ impl<P: BlockPort> Store<P> {
             records.push(Record::Entry { id: child, bytes: Some(entry.encode()) });
         }
         records.push(Record::Entry { id: job.layer, bytes: None });
+        if !self.may_collect(records.len()) {
+            return Ok((Some(job), false));
+        }
         match self.commit(&records) {
             Ok(()) => Ok((None, true)),
             Err(Error::Busy) => Ok((Some(job), false)),

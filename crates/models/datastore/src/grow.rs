@@ -28,9 +28,7 @@ impl<P: BlockPort> Store<P> {
     /// checkpoints; after a power cut before the next checkpoint it has to be asked for again. Gives back the size in
     /// blocks.
     pub fn grow(&mut self) -> Result<u64, Error> {
-        if let Some(why) = self.read_only {
-            return Err(Error::ReadOnly(Some(why)));
-        }
+        self.check_not_read_only()?;
         if !self.is_settled() || self.in_flight() > 0 {
             self.request_checkpoint();
             return Err(Error::Busy);

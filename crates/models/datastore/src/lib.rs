@@ -29,6 +29,7 @@ mod port;
 mod rebuild;
 mod replay;
 mod request;
+mod room;
 mod scrub;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;

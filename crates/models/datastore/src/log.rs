@@ -9,7 +9,8 @@ use crate::format::{Checksum, MAGIC_LOG, seal_by};
 use crate::overlay::Base;
 use crate::tree::{CHUNK_BLOCKS, Mapping, RECORD_BYTES};
 use crate::wire::{
-    BLOCK_BYTES, PageBytes, Reader, count16, get_u16, get_u32, get_u64, put, put_u16, put_u32, put_u64,
+    BLOCK_BYTES, PageBytes, Reader, count16, get_u16, get_u32, get_u64, index, low32, put, put_u16, put_u32,
+    put_u64,
 };
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -77,6 +78,14 @@ pub enum Record {
 }
 
 impl Record {
+    /// Where it says that a block of its layer lies.
+    pub fn mapping(&self, wanted: u64) -> Option<Mapping> {
+        let Self::Map { block, first, crcs, .. } = self else { return None };
+        let at = wanted.checked_sub(*block)?;
+        let crc = *crcs.get(index(at))?;
+        Some(Mapping { block: first.saturating_add(low32(at)), crc })
+    }
+
     /// Appends the record's bytes.
     pub fn encode(&self, out: &mut Vec<u8>) {
         match self {

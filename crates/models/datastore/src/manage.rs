@@ -8,8 +8,11 @@ use crate::error::Error;
 use crate::log::{MAX_TRANSACTION, Record};
 use crate::port::BlockPort;
 use crate::request::{SECTORS, Target};
+use crate::room::{EMERGENCY, FOR_DELETION};
 use crate::store::Store;
+use crate::tree::{CHUNK_BLOCKS, Mapping};
 use crate::wire::count32;
+use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -21,6 +24,18 @@ pub(crate) struct Transaction {
 }
 
 impl Transaction {
+    /// Map pages that it changes.
+    fn chunks(&self) -> usize {
+        let mut chunks = BTreeSet::new();
+        for (volume, record) in &self.writes {
+            if let Record::Map { block, crcs, .. } = record {
+                let last = block.saturating_add(crcs.len() as u64).saturating_sub(1);
+                chunks.extend((block / CHUNK_BLOCKS..=last / CHUNK_BLOCKS).map(|chunk| (*volume, chunk)));
+            }
+        }
+        chunks.len()
+    }
+
     /// Blocks that are written and not yet named.
     pub(crate) fn runs(&self) -> impl Iterator<Item = (u32, u32)> + '_ {
         self.writes.iter().filter_map(|(_, record)| match record {
@@ -54,22 +69,17 @@ impl<P: BlockPort> Store<P> {
 
     /// Space.
     pub fn usage(&self) -> Usage {
-        let available = self.space.available().saturating_sub(self.reserve(0));
+        let available = self.space.available().saturating_sub(self.reserve());
         Usage { total: u64::from(self.space.geometry.blocks), available, freed: self.space.freed }
     }
 
-    fn may_change(&self, new_entries: usize) -> Result<(), Error> {
-        if let Some(why) = self.read_only {
-            return Err(Error::ReadOnly(Some(why)));
-        }
-        if new_entries > 0 && self.catalog.len().saturating_add(new_entries) > MAX_ENTRIES {
+    /// So many entries may be added; so many pages change with that.
+    fn may_add(&mut self, entries: usize, pages: usize) -> Result<(), Error> {
+        self.check_not_read_only()?;
+        if self.catalog.len().saturating_add(entries) > MAX_ENTRIES {
             return Err(Error::Limit);
         }
-        // A new entry costs metadata; a deletion is always let in.
-        if new_entries > 0 && self.space.available() < self.reserve(0) {
-            return Err(Error::NoSpace);
-        }
-        Ok(())
+        self.afford(pages, EMERGENCY)
     }
 
     fn put(id: u64, entry: &Entry) -> Record {
@@ -78,7 +88,7 @@ impl<P: BlockPort> Store<P> {
 
     /// A volume of zeroes.
     pub fn create_volume(&mut self, name: &str, sectors: u64) -> Result<u64, Error> {
-        self.may_change(2)?;
+        self.may_add(2, 2)?;
         if !is_name(name) {
             return Err(Error::BadName);
         }
@@ -103,7 +113,7 @@ impl<P: BlockPort> Store<P> {
         created: u64,
         guid: [u8; 16],
     ) -> Result<u64, Error> {
-        self.may_change(volumes.len().saturating_mul(2))?;
+        self.may_add(volumes.len().saturating_mul(2), volumes.len().saturating_mul(3))?;
         if !is_name(name) {
             return Err(Error::BadName);
         }
@@ -143,7 +153,7 @@ impl<P: BlockPort> Store<P> {
 
     /// A new volume with a snapshot's, or a volume's present, contents.
     pub fn clone_volume(&mut self, source: Target, name: &str) -> Result<u64, Error> {
-        self.may_change(3)?;
+        self.may_add(3, 4)?;
         if !is_name(name) {
             return Err(Error::BadName);
         }
@@ -180,9 +190,14 @@ impl<P: BlockPort> Store<P> {
     }
 
     /// Gives volumes, each another one, the contents and size of one of their snapshots again, or, where there is none,
-    /// zeroes: all of them or, where the power is cut, none. What they had is gone.
+    /// zeroes: all of them or, where the power is cut, none. What they had is gone. `Busy` while they are being written.
     pub fn revert(&mut self, parts: &[(u64, Option<u64>)]) -> Result<(), Error> {
-        self.may_change(parts.len())?;
+        self.check_not_read_only()?;
+        // A write of part of a block, half done, would bring the rest of it back.
+        if parts.iter().any(|(volume, _)| self.is_written(*volume)) {
+            return Err(Error::Busy);
+        }
+        self.afford(parts.len().saturating_mul(2), FOR_DELETION)?;
         let mut records = Vec::new();
         for (head, (volume, snapshot)) in (self.next_id..).zip(parts) {
             let Some(Entry::Volume { name, sectors, .. }) = self.catalog.get(*volume).cloned() else {
@@ -207,7 +222,8 @@ impl<P: BlockPort> Store<P> {
     /// Deletes volumes, snapshots or objects: all of them or, where the power is cut, none. Their space comes back as
     /// soon as the collector is through; a volume's snapshots stay.
     pub fn delete(&mut self, targets: &[Target]) -> Result<(), Error> {
-        self.may_change(0)?;
+        self.check_not_read_only()?;
+        self.afford_removal(targets.len())?;
         let id = |target: &Target| match (*target, self.target_layer(*target)) {
             (_, Err(error)) => Err(error),
             (Target::Volume(id) | Target::Snapshot(id) | Target::Object(id), Ok(_)) => Ok(id),
@@ -220,7 +236,7 @@ impl<P: BlockPort> Store<P> {
 
     /// Starts an object's contents: write them to the target that is given back, then name them in a transaction.
     pub fn begin_object(&mut self) -> Result<Target, Error> {
-        self.may_change(1)?;
+        self.may_add(1, 1)?;
         let layer = self.next_id;
         self.writing.insert(layer, 0);
         let result = self.commit(&[Self::put(layer, &Entry::Layer { parent: 0 })]);
@@ -278,6 +294,13 @@ impl<P: BlockPort> Store<P> {
         Ok(())
     }
 
+    /// Where a block is that an open transaction has written.
+    pub(crate) fn staged(&self, target: Target, wanted: u64) -> Option<Mapping> {
+        let Target::Transaction { id, volume } = target else { return None };
+        let writes = self.transactions.get(&id)?.writes.iter().rev().filter(|(of, _)| *of == volume);
+        writes.into_iter().find_map(|(_, record)| record.mapping(wanted))
+    }
+
     /// A transaction's write has its data on the device.
     pub(crate) fn stage(&mut self, id: u64, volume: u64, records: Vec<Record>) -> Result<(), Error> {
         let open = self.transactions.get_mut(&id).ok_or(Error::NotFound)?;
@@ -310,7 +333,11 @@ impl<P: BlockPort> Store<P> {
     }
 
     fn try_commit(&mut self, open: &Transaction) -> Result<(), Error> {
-        self.may_change(open.objects.len())?;
+        let named = open.objects.iter().filter(|(_, contents)| contents.is_some()).count();
+        match open.chunks().saturating_add(named) {
+            0 => self.afford_removal(open.objects.len())?,
+            pages => self.may_add(named, pages)?,
+        }
         let mut records = Vec::new();
         for (volume, record) in &open.writes {
             let (head, _) = self.target_layer(Target::Volume(*volume))?;

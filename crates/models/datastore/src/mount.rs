@@ -10,7 +10,7 @@ use crate::format::{
     Geometry, Group, Pointer, ROOT_BLOCKS, Root, SUPER_BLOCKS, Superblock, SuperblockError, decode_group,
     encode_groups,
 };
-use crate::log::LogWriter;
+use crate::log::{LogWriter, MAX_TRANSACTION};
 use crate::overlay::Generation;
 use crate::port::{BlockPort, Io, IoDone, IoOp};
 use crate::space::Space;
@@ -53,6 +53,8 @@ pub enum MountError {
     NoMemory,
     /// A device of this size cannot hold a store.
     TooSmall,
+    /// The log holds more changes than the options have memory for.
+    Log,
 }
 
 impl fmt::Display for MountError {
@@ -71,6 +73,10 @@ impl fmt::Display for MountError {
             Self::Io => f.write_str("the device can't be read"),
             Self::NoMemory => f.write_str("there is not enough memory for the page cache"),
             Self::TooSmall => f.write_str("the device is too small for a datastore"),
+            Self::Log => f.write_str(
+                "its log holds more changes than there is memory for here; `bramblectl datastore scrub` on a PC writes \
+                 them to their place",
+            ),
         }
     }
 }
@@ -503,6 +509,7 @@ impl<P: BlockPort> Store<P> {
         (seq, tag) = (self.root.log_seq, self.root.log_tag);
         let (mut end, mut end_tag) = (seq, tag);
         let mut group = Vec::new();
+        let mut blocks_of_group: usize = 0;
         let believed = has_defect!(self, LogBelieved);
         let torn = has_defect!(self, TornTransaction);
         while seq < chain_end {
@@ -518,6 +525,10 @@ impl<P: BlockPort> Store<P> {
             {
                 break;
             }
+            blocks_of_group = blocks_of_group.saturating_add(1);
+            if blocks_of_group > MAX_TRANSACTION {
+                break;
+            }
             group.extend(block.records);
             tag = block.tag;
             seq = seq.saturating_add(1);
@@ -526,8 +537,12 @@ impl<P: BlockPort> Store<P> {
                 let Device { port, page } = device;
                 let _ = port;
                 self.pool.extend(page);
+                blocks_of_group = 0;
                 for record in group.drain(..) {
                     self.apply_replayed(&record);
+                    if self.active.bytes() > self.options.log_bytes {
+                        return Err(MountError::Log);
+                    }
                 }
                 (end, end_tag) = (seq, tag);
                 let page = self.pool.pop();

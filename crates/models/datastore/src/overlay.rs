@@ -255,10 +255,23 @@ impl Generation {
             theirs.moved = true;
         }
         let below = core::mem::take(&mut captured.absorbed);
+        let captured_weight = below
+            .iter()
+            .map(|(_, delta)| delta)
+            .chain([&captured])
+            .map(|delta| delta.entries.len().saturating_add(16))
+            .fold(0, usize::saturating_add);
         let delta = self.chunks.entry(Key { owner: child, index: chunk }).or_default();
         delta.absorbed.push((parent, captured));
         delta.absorbed.extend(below);
-        self.weight = self.weight.saturating_add(index(CHUNK_BLOCKS));
+        self.weight = self.weight.saturating_add(index(CHUNK_BLOCKS)).saturating_add(captured_weight);
+    }
+
+    /// About how much memory it takes, by what is found on 64-bit PEs; never too little by half.
+    pub fn bytes(&self) -> usize {
+        let parts = [(self.weight, 12), (self.chunks.len(), 180), (self.records.len(), 400)];
+        let runs = (self.space.runs.len(), 32);
+        parts.into_iter().chain([runs]).map(|(n, each)| n.saturating_mul(each)).fold(0, usize::saturating_add)
     }
 }
 

@@ -28,7 +28,8 @@ pub(crate) async fn is_sound<P: BlockPort>(
                 *block < MAX_BLOCK && end <= u64::from(blocks)
             }
             Record::Blank { block, .. } => *block < MAX_BLOCK,
-            Record::Clear { chunk, .. } | Record::Absorb { chunk, .. } => *chunk < MAX_BLOCK / CHUNK_BLOCKS,
+            Record::Clear { chunk, .. } => *chunk < MAX_BLOCK / CHUNK_BLOCKS,
+            Record::Absorb { parent, child, chunk } => *chunk < MAX_BLOCK / CHUNK_BLOCKS && *parent < *child,
             Record::Entry { bytes, .. } => {
                 bytes.as_deref().is_none_or(|b| crate::catalog::Entry::decode(b).is_some())
             }

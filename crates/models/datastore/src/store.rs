@@ -33,6 +33,8 @@ pub struct Options {
     pub generation_weight: usize,
     /// Take no writes.
     pub read_only: bool,
+    /// Memory, about, for the changes that the log may hold at mount: three generations of a store with these options.
+    pub log_bytes: usize,
     /// Go on although a log block is missing: what was written last may be lost.
     pub accept_log_loss: bool,
     /// For the simulator to find.
@@ -60,6 +62,7 @@ impl Default for Options {
             slots: 64,
             generation_weight: 8192,
             read_only: false,
+            log_bytes: 16 << 20,
             accept_log_loss: false,
             #[cfg(any(test, feature = "sim"))]
             defect: None,
@@ -280,6 +283,10 @@ impl<P: BlockPort> Store<P> {
         self.read_only
     }
 
+    pub(crate) fn check_not_read_only(&self) -> Result<(), Error> {
+        self.read_only.map_or(Ok(()), |why| Err(Error::ReadOnly(Some(why))))
+    }
+
     pub(crate) fn report(&mut self, event: Event) {
         // The oldest go first: a store that is read by nobody does not grow.
         if self.events.len() >= 256 {
@@ -477,6 +484,8 @@ impl<P: BlockPort> Store<P> {
     }
 
     fn mask_open_group(&mut self) {
+        // Who asked once more while it was being opened has it now: another one would take its place.
+        self.group_wanted = false;
         let Some((start, len)) = self.space.open_range() else { return };
         let generations = [Some(&self.active), self.frozen.as_ref()];
         let attempt = self.checkpoint.as_ref().map(|c| &c.space);
@@ -526,7 +535,11 @@ impl<P: BlockPort> Store<P> {
             })
             .collect();
         let bytes = encoded.iter().map(Vec::len).sum();
-        if !self.log.has_room(bytes) || self.log_is_full() {
+        if self.log_is_full() {
+            self.request_checkpoint();
+            return Err(Error::Busy);
+        }
+        if !self.log.has_room(bytes) {
             return Err(Error::Busy);
         }
         self.log.append(&encoded, &|page| self.port.checksum(page));

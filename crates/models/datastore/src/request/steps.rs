@@ -1,12 +1,13 @@
 //! The steps of a request that read, make durable, discard and resize.
 //!
-//! Called by the slot's own step in [`super`]; each returns whether the slot can go on at once.
+//! Called by the slot's own step in [`super`]; each returns whether the slot has ended.
 
 use super::{MAX_TRANSFER, Op, SECTORS, Slot, Stage, Target};
 use crate::catalog::Entry;
 use crate::error::Error;
 use crate::log::Record;
 use crate::port::{Io, IoDone, IoOp};
+use crate::room::FOR_DELETION;
 use crate::store::{KIND_SLOT, Wait, has_defect, token};
 use crate::tree::CHUNK_BLOCKS;
 use crate::wire::index;
@@ -19,6 +20,11 @@ impl<P: BlockPort> Store<P> {
             Ok(found) => found,
             Err(error) => return Self::fail(slot, error),
         };
+        // An object that was replaced in between, or a volume that was reverted, is read from the beginning: all of one state.
+        if layer != slot.layer {
+            slot.maps.clear();
+            slot.layer = layer;
+        }
         // A step resolves some blocks only: a deep chain is slow, never long.
         let (next, left) = (slot.maps.len() as u64, slot.count.saturating_sub(slot.maps.len()));
         if let Err(need) = self.mappings(layer, slot.first.saturating_add(next), left, &mut slot.maps) {
@@ -126,8 +132,8 @@ impl<P: BlockPort> Store<P> {
         if self.log.durable >= slot.cursor {
             return true;
         }
-        if let Some(why) = self.read_only {
-            return Self::fail(slot, Error::ReadOnly(Some(why)));
+        if let Err(error) = self.check_not_read_only() {
+            return Self::fail(slot, error);
         }
         self.flusher.wanted = true;
         slot.wait = Wait::Durable(slot.cursor);
@@ -144,8 +150,8 @@ impl<P: BlockPort> Store<P> {
         if from >= end && !matches!(slot.op, Op::Resize { .. }) {
             return true;
         }
-        if let Some(why) = self.read_only {
-            return Self::fail(slot, Error::ReadOnly(Some(why)));
+        if let Err(error) = self.check_not_read_only() {
+            return Self::fail(slot, error);
         }
         if self.active.weight >= self.options.generation_weight || self.generation_log_full() {
             self.checkpoint_wanted = true;
@@ -167,6 +173,9 @@ impl<P: BlockPort> Store<P> {
             Ok(false) => {}
             Err(need) => return self.need(slot, need),
         }
+        if let Some(failed) = self.cannot_afford(slot) {
+            return failed;
+        }
         match self.commit(core::slice::from_ref(&record)) {
             Err(Error::Busy) => slot.wait = Wait::Log,
             Err(error) => return Self::fail(slot, error),
@@ -175,12 +184,27 @@ impl<P: BlockPort> Store<P> {
         next >= end && !matches!(slot.op, Op::Resize { .. })
     }
 
+    /// There is no room for one more changed page: now (the slot waits), or at all.
+    fn cannot_afford(&mut self, slot: &mut Slot<P::Page>) -> Option<bool> {
+        match self.afford(1, FOR_DELETION) {
+            Ok(()) => None,
+            Err(Error::Busy) => {
+                slot.wait = Wait::Space;
+                Some(false)
+            }
+            Err(error) => Some(Self::fail(slot, error)),
+        }
+    }
+
     pub(super) fn finish_resize(&mut self, slot: &mut Slot<P::Page>) -> bool {
         let (Op::Resize { sectors }, Target::Volume(id)) = (slot.op, slot.target) else { return true };
         let Some(Entry::Volume { name, head, .. }) = self.catalog.get(id) else {
             return Self::fail(slot, Error::NotFound);
         };
         let entry = Entry::Volume { name: name.clone(), sectors, head: *head };
+        if let Some(failed) = self.cannot_afford(slot) {
+            return failed;
+        }
         match self.commit(&[Record::Entry { id, bytes: Some(entry.encode()) }]) {
             Err(Error::Busy) => {
                 slot.wait = Wait::Log;

@@ -187,7 +187,7 @@ mod tests {
     fn a_run_is_looked_up_as_its_blocks_are() {
         let (seeds, operations) = if cfg!(miri) { (1, 5) } else { (8, 150) };
         for seed in 0..seeds {
-            let mut life = Run::new(seed, None);
+            let mut life = Run::new(seed, crate::sim::run::BLOCKS, None);
             for _ in 0..operations {
                 life.operate(&mut |_| {});
                 life.drain(&mut |_| {});

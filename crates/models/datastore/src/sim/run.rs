@@ -79,7 +79,7 @@ impl Report {
 }
 
 /// Blocks of the simulated store.
-const BLOCKS: usize = 4096 + 256;
+pub(super) const BLOCKS: usize = 4096 + 256;
 
 pub fn options(defect: Option<Defect>) -> Options {
     Options {
@@ -141,8 +141,8 @@ pub fn settle<P: crate::BlockPort>(store: &mut Store<P>) -> bool {
 }
 
 impl Run {
-    pub fn new(seed: u64, defect: Option<Defect>) -> Self {
-        let mut disk = SimDisk::new(Image::new(BLOCKS), seed);
+    pub fn new(seed: u64, blocks: usize, defect: Option<Defect>) -> Self {
+        let mut disk = SimDisk::new(Image::new(blocks), seed);
         run(format(&mut disk, [seed as u8; 16])).expect("format");
         let store = open(disk.into_image(), seed, options(defect)).expect("first mount");
         Self {

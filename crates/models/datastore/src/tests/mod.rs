@@ -7,8 +7,12 @@
     clippy::cast_possible_truncation
 )]
 
+mod chains;
+mod crowd;
 mod edges;
 mod front;
+mod full;
+mod hostile;
 mod offers;
 mod scale;
 

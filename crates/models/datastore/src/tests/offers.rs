@@ -193,3 +193,21 @@ fn snapshots_and_clones_cost_few_blocks_whatever_the_size() {
     let cost = store.stats().blocks_written - before;
     assert!(cost <= 20, "{cost} blocks for a clone");
 }
+
+#[test]
+fn parts_of_a_block_within_a_transaction() {
+    let mut store = fresh(BLOCKS);
+    let v = volume(&mut store, "v", 100);
+    let Target::Volume(volume) = v else { panic!() };
+    write(&mut store, v, 0, 4, 1).unwrap();
+    let transaction = store.begin();
+    let inside = Target::Transaction { id: transaction, volume };
+    let part = |sector, sectors| Op::Write { sector, sectors, durable: false };
+    request(&mut store, inside, part(3, 1), 2).unwrap();
+    request(&mut store, inside, part(5, 14), 3).unwrap();
+    request(&mut store, inside, part(6, 1), 4).unwrap();
+    store.commit_transaction(transaction).unwrap();
+    let bytes = request(&mut store, v, Op::Read { sector: 0, sectors: 24 }, 0).unwrap();
+    let seen: Vec<u8> = bytes.chunks(512).map(|sector| sector[0]).collect();
+    assert_eq!(seen, [1, 1, 1, 2, 1, 3, 4, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 1, 1, 1, 1, 1]);
+}

@@ -11,6 +11,9 @@ pub const PIECE: usize = 128 * 1024;
 /// Changes gathered before a checkpoint. A PC has the memory to leave it to the log's length.
 pub const GENERATION: usize = 1 << 21;
 
+/// Memory for what the log may hold at mount: more than any log of ours needs.
+const LOG_BYTES: usize = 1 << 30;
+
 /// A mounted store.
 pub struct Session {
     pub store: Store<FilePort>,
@@ -25,7 +28,13 @@ impl Session {
     /// The same, with so many changes to a generation.
     pub fn open_with(path: &Path, write: bool, generation_weight: usize) -> Result<Self> {
         let port = super::table::open(path, write)?;
-        let options = Options { io_pages: 2048, read_only: !write, generation_weight, ..Options::default() };
+        let options = Options {
+            io_pages: 2048,
+            read_only: !write,
+            generation_weight,
+            log_bytes: LOG_BYTES,
+            ..Options::default()
+        };
         let store = run(mount(port, options)).map_err(|(_, error)| anyhow!("{}: {error}", path.display()))?;
         let mut session = Self { store };
         session.tell_events();

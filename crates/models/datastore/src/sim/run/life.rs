@@ -4,8 +4,9 @@ use super::super::Random;
 use super::super::disk::{Astray, Faults};
 use super::super::oracle::Oracle;
 use super::verdict::{Judge, examine, examine_astray};
-use super::{Report, Run};
+use super::{BLOCKS, Report, Run};
 use crate::Defect;
+use crate::format::GROUP_BLOCKS;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::string::String;
 use std::sync::Mutex;
@@ -84,6 +85,11 @@ fn weather_of(number: u64) -> Weather {
     }
 }
 
+/// Every other full store has a second group, so that room has to be looked for in both.
+fn blocks_of(number: u64) -> usize {
+    if number % 16 == 11 { GROUP_BLOCKS as usize + 1000 } else { BLOCKS }
+}
+
 fn faults_of(weather: Weather, random: &mut Random) -> Faults {
     match weather {
         Weather::Errors => Faults {
@@ -141,7 +147,7 @@ fn life(plan: Plan, number: u64, report: &mut Report) {
     let seed = plan.seed.wrapping_mul(1_000_003).wrapping_add(number);
     let mut random = Random(seed ^ 0xc0ffee);
     let weather = weather_of(number);
-    let mut run = Run::new(seed, plan.defect);
+    let mut run = Run::new(seed, blocks_of(number), plan.defect);
     let at_first = run.store.usage().available;
     if weather == Weather::Full {
         run.fill_up(100 + random.below(300));

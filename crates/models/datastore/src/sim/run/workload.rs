@@ -154,7 +154,7 @@ impl Run {
         }
     }
 
-    /// Fills the store with what is not looked at, but for some blocks.
+    /// Fills the store with what is not looked at, but for some blocks at both ends.
     pub(super) fn fill_up(&mut self, spare: u64) {
         let mut nothing = |_: &mut Run| {};
         for n in 0.. {
@@ -167,9 +167,14 @@ impl Run {
             };
             for first in (0..512 * 8).step_by(64 * 8) {
                 let available = self.store.usage().available;
-                if available < spare + 64 {
-                    self.settle_or_say();
-                    return;
+                if available < spare / 2 + 64 {
+                    let first = self.store.catalog().volume(&std::format!("{BALLAST}0")).expect("made");
+                    let op = Op::Discard { sector: 0, sectors: spare / 2 * 8 };
+                    while !self.submit(Target::Volume(first), op, None, 0) {
+                        self.turn();
+                    }
+                    self.drain(&mut nothing);
+                    return self.settle_or_say();
                 }
                 let op = Op::Write { sector: first, sectors: 64 * 8, durable: false };
                 while !self.submit(Target::Volume(id), op, None, 1) {
@@ -339,7 +344,9 @@ impl Run {
             let Some(volume) = self.pick("v/") else { break };
             let size = self.oracle.now[&volume].len();
             let Target::Volume(id) = self.target(&volume) else { unreachable!() };
-            let first = self.random.below(size as u64) as usize / 8 * 8;
+            // Parts of blocks, too, some of them of one that it has written before.
+            let part = if self.random.chance(4) { 1 } else { 8 };
+            let first = self.random.below(size as u64) as usize / part * part;
             let count = most.min(size - first);
             let write = self.token() as u32;
             let op = Op::Write { sector: first as u64, sectors: count as u32, durable: false };
