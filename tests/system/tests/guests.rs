@@ -35,7 +35,7 @@ fn behaviours(scene: Scene, list: &str) -> Result<()> {
     Ok(())
 }
 
-const ALL: &str = "ram,smp,virq,sgi,timers,psci,faults,fp,trapped,devices,virtio";
+const ALL: &str = "ram,smp,virq,sgi,timers,psci,faults,fp,trapped,aarch32,devices,virtio";
 
 #[test]
 fn every_behaviour_gicv3() -> Result<()> {
@@ -79,12 +79,12 @@ fn three_busy_vcpus_share_two_pes() -> Result<()> {
 
 #[test]
 fn traps_on_neoverse_n1() -> Result<()> {
-    behaviours(on(Board::VirtGicv3, "n1-list").cpus(2).cpu("neoverse-n1"), "trapped,fp,faults")
+    behaviours(on(Board::VirtGicv3, "n1-list").cpus(2).cpu("neoverse-n1"), "trapped,aarch32,fp,faults")
 }
 
 #[test]
 fn traps_on_max() -> Result<()> {
-    behaviours(on(Board::VirtGicv3, "max-list").cpus(2).cpu("max"), "trapped,fp,faults")
+    behaviours(on(Board::VirtGicv3, "max-list").cpus(2).cpu("max"), "trapped,aarch32,fp,faults")
 }
 
 #[test]

@@ -64,6 +64,9 @@ static LOCK: SpinMutex<bool> = SpinMutex::new(false);
 pub enum Level {
     /// EL0.
     El0,
+    /// EL0 in AArch32 state, T32: a word of the program is two instructions of 16 bits, the lower half first. x0 to x14
+    /// are R0 to R14.
+    T32,
     /// EL1.
     El1,
 }
@@ -128,8 +131,12 @@ pub fn run(
     for (word, value) in frame.iter().zip(registers.x) {
         word.store(value, Ordering::Relaxed);
     }
-    // PSTATE: EL0 or EL1 with SP_EL1; D, A and F masked, I not.
-    let pstate = 0x340 | if level == Level::El1 { 0b0101 } else { 0 };
+    // PSTATE: EL0 or EL1 with SP_EL1; D, A and F masked, I not. AArch32: User mode, T; A and F masked.
+    let pstate = match level {
+        Level::El0 => 0x340,
+        Level::El1 => 0x340 | 0b0101,
+        Level::T32 => 0x140 | 1 << 5 | 0b1_0000,
+    };
     for (word, value) in frame[31..WORDS].iter().zip([registers.sp, registers.sp, start as u64, pstate]) {
         word.store(value, Ordering::Relaxed);
     }
@@ -190,7 +197,7 @@ fn sync_code(start: usize, bytes: usize) {
 
 fn build(boot: &Boot, tables: &Tables, level: Level) {
     let rights = match level {
-        Level::El0 => mmu::EL0,
+        Level::El0 | Level::T32 => mmu::EL0,
         Level::El1 => 0,
     };
     let first = boot.ram.start / GIB;

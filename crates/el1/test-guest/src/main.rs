@@ -9,6 +9,7 @@
 
 extern crate alloc;
 
+mod aarch32;
 mod bench;
 mod crew;
 mod devices;
@@ -55,6 +56,7 @@ const BEHAVIOURS: &[Behaviour] = &[
     ("faults", faults::run),
     ("fp", fp::run),
     ("trapped", trapped::run),
+    ("aarch32", aarch32::run),
     ("devices", devices::run),
     ("virtio", virtio::run),
     ("late-read", virtio::late::run),

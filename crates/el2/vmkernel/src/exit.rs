@@ -37,7 +37,7 @@ pub fn synchronous(pe: &mut Pe, vcpu: Loaded, syndrome: u64) -> Loaded {
 #[inline(never)]
 fn wait(pe: &mut Pe, mut vcpu: Loaded, syndrome: u64) -> Loaded {
     vcpu.flight.count(Reason::Wait);
-    vcpu.skip();
+    vcpu.skip_any();
     // ISS.TI: 0 WFI, 1 WFE.
     if syndrome & 1 == 0 { pe::block(pe, vcpu) } else { pe::yield_to_others(pe, vcpu) }
 }

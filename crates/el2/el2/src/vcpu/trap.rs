@@ -26,10 +26,25 @@ impl<K: Kernel> Loaded<K> {
         read!("elr_el2")
     }
 
-    /// Steps over the instruction that trapped.
+    /// Steps over the instruction that trapped, which is one of A64.
     #[inline(always)]
     pub fn skip(&mut self) {
         write!("elr_el2", read!("elr_el2").wrapping_add(4));
+    }
+
+    /// Steps over the instruction that trapped, which may be one of A32 or T32.
+    #[inline(always)]
+    pub fn skip_any(&mut self) {
+        // SPSR_EL2.M[4]
+        if read!("spsr_el2") & 1 << 4 == 0 { self.skip() } else { self.skip_aarch32() }
+    }
+
+    /// Steps over the instruction that trapped, which is one of A32 or T32.
+    #[cold]
+    fn skip_aarch32(&mut self) {
+        let (bytes, spsr) = crate::pstate::behind(read!("esr_el2"), read!("spsr_el2"));
+        write!("elr_el2", read!("elr_el2").wrapping_add(bytes));
+        write!("spsr_el2", spsr);
     }
 
     /// Fault address of the exit.

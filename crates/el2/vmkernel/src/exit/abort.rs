@@ -19,10 +19,14 @@ const WRITE: u64 = 1 << 6;
 const SIXTY_FOUR: u64 = 1 << 15;
 /// ISS.SSE: the value is signed.
 const SIGNED: u64 = 1 << 21;
+/// ISS.CM: of an instruction that maintains caches by address (or of AT).
+const CACHE_MAINTENANCE: u64 = 1 << 8;
 /// ISS.S1PTW: the fault is of a stage-1 walk.
 const S1PTW: u64 = 1 << 7;
 /// ISS.DFSC without the level.
 const STATUS_CLASS: u64 = 0x3c;
+/// A translation fault, at whatever level: nothing is mapped.
+const TRANSLATION_FAULT: u64 = 0x04;
 /// A permission fault, at whatever level.
 const PERMISSION_FAULT: u64 = 0x0c;
 /// Status code of a synchronous external abort, not on a walk.
@@ -32,7 +36,7 @@ const EXTERNAL_ABORT: u64 = 0x10;
 /// keeps nothing, so that none pays for the registers of another.
 #[inline(never)]
 pub fn data(pe: &mut Pe, vcpu: Loaded, syndrome: u64) -> Loaded {
-    if syndrome & (ISV | S1PTW) != ISV || syndrome & STATUS_CLASS == PERMISSION_FAULT {
+    if syndrome & (ISV | S1PTW | STATUS_CLASS) != ISV | TRANSLATION_FAULT {
         return unusual(pe, vcpu, syndrome);
     }
     let ipa = Ipa(vcpu.fault_ipa());
@@ -42,17 +46,21 @@ pub fn data(pe: &mut Pe, vcpu: Loaded, syndrome: u64) -> Loaded {
     device(pe, vcpu, syndrome, ipa)
 }
 
-/// The access is not described, or by other means.
+/// The access is not described, or it is not that nothing is mapped.
 #[cold]
 fn unusual(pe: &mut Pe, vcpu: Loaded, syndrome: u64) -> Loaded {
-    let mut ipa = Ipa(vcpu.fault_ipa());
-    if syndrome & (STATUS_CLASS | S1PTW) == PERMISSION_FAULT {
-        match vcpu.permission_fault_ipa() {
-            Some(translated) => ipa = Ipa(translated),
-            None => return leave(pe, vcpu),
-        }
+    match fault_ipa(&vcpu, syndrome) {
+        Some(ipa) => elsewhere(pe, vcpu, syndrome, ipa),
+        None => leave(pe, vcpu),
     }
-    elsewhere(pe, vcpu, syndrome, ipa)
+}
+
+/// What the fault is about; `None` where the guest's translation has changed meanwhile, and the access is to be tried again.
+fn fault_ipa(vcpu: &Loaded, syndrome: u64) -> Option<Ipa> {
+    if syndrome & (STATUS_CLASS | S1PTW) == PERMISSION_FAULT {
+        return vcpu.permission_fault_ipa().map(Ipa);
+    }
+    Some(Ipa(vcpu.fault_ipa()))
 }
 
 /// Not in the region of the last access: RAM, another device, or nothing.
@@ -61,17 +69,28 @@ fn elsewhere(pe: &mut Pe, mut vcpu: Loaded, syndrome: u64, ipa: Ipa) -> Loaded {
     if vcpu.vm.plan.ram.offset_of(ipa).is_some() {
         return touch(pe, vcpu, ipa);
     }
+    if syndrome & (CACHE_MAINTENANCE | S1PTW) == CACHE_MAINTENANCE {
+        return maintain(pe, vcpu);
+    }
     if syndrome & (ISV | S1PTW) != ISV || !bus::find(&mut vcpu, ipa) {
         return undescribed(pe, vcpu, ipa, 0x24);
     }
     device(pe, vcpu, syndrome, ipa)
 }
 
+/// Caches hold nothing of a device, or of nothing: there is nothing to be done, as on a board.
+#[cold]
+fn maintain(pe: &mut Pe, mut vcpu: Loaded) -> Loaded {
+    vcpu.flight.count(Reason::Other);
+    vcpu.skip();
+    leave(pe, vcpu)
+}
+
 /// A load or store in the region that the hint names.
 #[inline(always)]
 fn device(pe: &mut Pe, mut vcpu: Loaded, syndrome: u64, ipa: Ipa) -> Loaded {
     vcpu.flight.count(Reason::Device);
-    vcpu.skip();
+    vcpu.skip_any();
     let offset = ipa.0.wrapping_sub(vcpu.hint.start);
     if syndrome & WRITE != 0 { store(pe, vcpu, syndrome, offset) } else { load(pe, vcpu, syndrome, offset) }
 }
@@ -162,8 +181,8 @@ pub fn map_ram(vm: &Vm, ipa: Ipa) -> bool {
 
 /// An instruction abort.
 #[inline(never)]
-pub fn instruction(pe: &mut Pe, vcpu: Loaded, _syndrome: u64) -> Loaded {
-    let ipa = Ipa(vcpu.fault_ipa());
+pub fn instruction(pe: &mut Pe, vcpu: Loaded, syndrome: u64) -> Loaded {
+    let Some(ipa) = fault_ipa(&vcpu, syndrome) else { return leave(pe, vcpu) };
     if vcpu.vm.plan.ram.offset_of(ipa).is_some() {
         return touch(pe, vcpu, ipa);
     }
