@@ -8,10 +8,12 @@ use crate::{crew, ensure, ensure_eq, interrupts};
 use alloc::format;
 use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use el1::gic::offset;
+use el1::gic::{self, SgiTarget, offset};
 use el1::registers::*;
 use el1::{Boot, cpus};
 
+/// The SGI that ends a sleep.
+const WAKE: u32 = 5;
 const ENABLE: u64 = 1;
 const MASK: u64 = 2;
 const STATUS: u64 = 4;
@@ -63,6 +65,7 @@ const TESTS: &[(&str, Test)] = &[
     ("wfi-masked", asleep_masked),
     ("imask", imask),
     ("never", never),
+    ("never-asleep", never_asleep),
     ("moved", moved),
     ("cancelled", cancelled),
     ("interval", interval),
@@ -202,6 +205,33 @@ fn never(timer: &Timer, _: &'static Boot) -> Outcome {
     timer.start_in(20_000);
     timer.stop();
     ensure!(!spin_until(25_000, || timer.taken() != before), "taken while disabled");
+    Ok(())
+}
+
+/// A moment that never comes wakes nobody, also while another vCPU has the PE.
+fn never_asleep(timer: &Timer, boot: &'static Boot) -> Outcome {
+    FINISHED.store(0, Release);
+    timer.start(u64::MAX);
+    crew::employ(boot, 1, || {
+        spin_until(20_000, || false);
+        FINISHED.store(1, Release);
+        if let Some(boot) = el1::boot::get() {
+            gic::send(WAKE, SgiTarget::Mask(1), &boot.gic);
+        }
+        sleep_until(crew::dismissed);
+    })?;
+    let mut slept = 0;
+    mask_interrupts();
+    while FINISHED.load(Acquire) == 0 {
+        wfi();
+        slept += 1;
+        unmask_interrupts();
+        isb();
+        mask_interrupts();
+    }
+    unmask_interrupts();
+    crew::dismiss(boot, 1)?;
+    ensure!(slept < 5, "{slept} times out of its sleep");
     Ok(())
 }
 

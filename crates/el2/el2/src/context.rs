@@ -119,9 +119,10 @@ impl Context {
         (self.registers.elr_el2, self.registers.spsr_el2)
     }
 
-    /// The virtual timer's compare value as a value of the physical counter, if it is enabled and not masked.
+    /// The virtual timer's compare value as a value of the physical counter, if it is enabled and not masked. The timer
+    /// compares 64 bits without sign: what the counter never reaches is no deadline of the past.
     pub(crate) fn timer_deadline(&self) -> Option<u64> {
-        (self.cntv_ctl & 3 == 1).then(|| self.registers.cntv_cval.wrapping_add(self.fixed.cntvoff))
+        (self.cntv_ctl & 3 == 1).then(|| self.registers.cntv_cval.saturating_add(self.fixed.cntvoff))
     }
 
     /// How far the virtual counter is behind the physical one, from the next load on.
