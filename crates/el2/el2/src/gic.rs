@@ -74,7 +74,7 @@ pub trait Hardware {
     fn get(&self, index: usize) -> u64;
     /// Writes one.
     fn set(&mut self, index: usize, value: u64);
-    /// A bit for each list register that holds no interrupt: GICH_ELRSR, ICH_ELRSR_EL2.
+    /// A bit for each list register that holds no interrupt, as they were set last: GICH_ELRSR, ICH_ELRSR_EL2.
     fn empty(&self) -> u64;
     /// GICH_HCR, ICH_HCR_EL2.
     fn control(&self) -> u64;
@@ -183,6 +183,16 @@ pub fn acknowledge() -> Acknowledged {
 #[inline(always)]
 pub fn drop_priority(interrupt: Acknowledged) {
     if is_v3() { v3::drop_priority(interrupt.0) } else { v2::drop_priority(interrupt.0) }
+}
+
+/// What was acknowledged is no longer pending for who sends it again, and what its sender wrote before is read from now on:
+/// comes between the acknowledgement of a [`KICK`] and a look at what it was for.
+///
+/// Source: IHI 0069, 4.1.1: the effect of a read of ICC_IAR1_EL1 is sure to be visible after a DSB only; on GICv2 the load
+/// of GICC_IAR is none that later loads of normal memory wait for (Arm ARM, B2.3 "Ordering").
+#[inline(always)]
+pub fn settle() {
+    crate::regs::instruction!("dsb sy");
 }
 
 /// Ends an interrupt that EL2 handled.

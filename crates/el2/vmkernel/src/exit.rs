@@ -115,7 +115,9 @@ fn take_timer_on<H: Hardware>(pe: &mut Pe, vcpu: &VcpuState) {
         let lists = &mut Lists::<H>::here();
         vcpu.signals.wake(vcpu.signals.vgic.inject_hardware(vcpu.index, VIRTUAL_TIMER, lists));
     } else if let Some(intid) = interrupt.intid() {
-        // Another came in between. The PE's own PPIs are levels: they come again. A kick has nothing more to say.
+        // Another came in between. The PE's own PPIs are levels: they come again. A kick has nothing more to say than that
+        // there is something to look at, which follows.
+        gic::settle();
         H::drop_priority(interrupt);
         if !intid.is_private() {
             crate::start::device_interrupt(pe, intid);
@@ -127,6 +129,7 @@ fn take_timer_on<H: Hardware>(pe: &mut Pe, vcpu: &VcpuState) {
 #[inline(never)]
 fn host_interrupt(pe: &mut Pe, vcpu: Loaded, interrupt: gic::Acknowledged) -> Loaded {
     let Some(intid) = interrupt.intid() else { return leave(pe, vcpu) };
+    gic::settle();
     gic::drop_priority(interrupt);
     match intid {
         KICK => {}

@@ -56,6 +56,10 @@ pub(super) fn start_pe() -> u64 {
         set::<0x400>(&GICD, 4 * word, priorities(4 * word as u32));
     }
     set::<0x100>(&GICD, 0, 1 | 1 << 25 | 1 << 26 | 1 << 27);
+    for word in 0..4 {
+        // GICC_APR: no priority is active, whatever firmware left: it would hide all that are less urgent.
+        set::<0xd0>(&GICC, 4 * word, 0);
+    }
     set::<4>(&GICC, 0, u32::from(LOWEST));
     set::<0>(&GICC, 0, 1 | 1 << 9); // enable, EOImode
     set::<HCR>(&GICH, 0, 1);

@@ -1,17 +1,17 @@
 //! GICv3: Distributor, Redistributor, ICC and ICH system registers (IHI 0069, 12 "Programmers' Model").
 
-use super::{Acknowledged, Hardware, LOWEST, priorities};
+mod start;
+
+use super::{Acknowledged, Hardware};
 use crate::mmio::{load32, store32};
-use crate::regs::{instruction, mpidr, read, write};
+use crate::regs::{instruction, read, write};
 use core::sync::atomic::{AtomicU64, Ordering};
-use drivers::board::PaRange;
-use specs::Pa;
+
+pub(super) use start::{start, start_pe};
 
 static GICD: AtomicU64 = AtomicU64::new(0);
 /// First address and end of each Redistributor region.
 static GICR: [[AtomicU64; 2]; 2] = [const { [const { AtomicU64::new(0) }; 2] }; 2];
-
-const FRAME: u64 = 0x2_0000;
 
 #[inline(always)]
 fn gicd() -> u64 {
@@ -26,88 +26,6 @@ fn set(at: u64, value: u32) {
 fn get(at: u64) -> u32 {
     // SAFETY: as in `set`.
     unsafe { load32::<0>(at) }
-}
-
-pub(super) fn start(gicd: Pa, gicr: [Option<PaRange>; 2]) {
-    GICD.store(gicd.0, Ordering::Relaxed);
-    for (slot, region) in GICR.iter().zip(gicr.into_iter().flatten()) {
-        slot[0].store(region.start.0, Ordering::Relaxed);
-        slot[1].store(region.end().0, Ordering::Relaxed);
-    }
-    let lines = (get(gicd.0 + 4) & 31) + 1;
-    set(gicd.0, 1 << 4);
-    for word in 1..u64::from(lines.min(31)) {
-        set(gicd.0 + 0x180 + 4 * word, !0);
-        set(gicd.0 + 0x380 + 4 * word, !0);
-        set(gicd.0 + 0x80 + 4 * word, !0);
-        for byte in 0..8 {
-            let first = 32 * word + 4 * byte;
-            set(gicd.0 + 0x400 + first, priorities(first as u32));
-        }
-    }
-    // ARE and group 1; with two security states ARE_NS is bit 5 of the secure view, bit 4 of ours.
-    set(gicd.0, 1 << 4 | 1 << 1);
-}
-
-/// This PE's Redistributor, by its affinity in GICR_TYPER.
-fn redistributor() -> u64 {
-    let id = mpidr();
-    let affinity = (id >> 32 & 0xff) << 24 | id & 0xff_ffff;
-    for [start, end] in &GICR {
-        let (start, end) = (start.load(Ordering::Relaxed), end.load(Ordering::Relaxed));
-        if let Some(found) = redistributor_in(start, end, affinity) {
-            return found;
-        }
-    }
-    panic!("GICv3: no Redistributor for PE with MPIDR {id:#x}");
-}
-
-fn redistributor_in(start: u64, end: u64, affinity: u64) -> Option<u64> {
-    let mut at = start;
-    while at + FRAME <= end {
-        let typer = u64::from(get(at + 8)) | u64::from(get(at + 12)) << 32;
-        if typer >> 32 == affinity {
-            return Some(at);
-        }
-        // VLPIS: two more frames each.
-        at += if typer >> 1 & 1 != 0 { 2 * FRAME } else { FRAME };
-        if typer >> 4 & 1 != 0 {
-            break;
-        }
-    }
-    None
-}
-
-pub(super) fn start_pe() -> u64 {
-    write!("S3_4_C12_C9_5", 0xf); // ICC_SRE_EL2: SRE, DFB, DIB, Enable
-    instruction!("isb");
-    let gicr = redistributor();
-    set(gicr + 0x14, get(gicr + 0x14) & !2); // WAKER.ProcessorSleep
-    while get(gicr + 0x14) & 4 != 0 {
-        core::hint::spin_loop();
-    }
-    let sgi = gicr + 0x1_0000;
-    set(sgi + 0x180, !0);
-    set(sgi + 0x380, !0);
-    set(sgi + 0x80, !0);
-    for word in 0..8 {
-        set(sgi + 0x400 + 4 * word, priorities(4 * word as u32));
-    }
-    set(sgi + 0x100, 1 | 1 << 25 | 1 << 26 | 1 << 27);
-    SGI_FRAME.with(sgi);
-    write!("S3_0_C4_C6_0", u64::from(LOWEST)); // ICC_PMR_EL1
-    write!("S3_0_C12_C12_4", 2); // ICC_CTLR_EL1.EOImode
-    write!("S3_0_C12_C12_7", 1); // ICC_IGRPEN1_EL1
-    write!("S3_4_C12_C11_0", 1); // ICH_HCR_EL2.En
-    instruction!("isb");
-    let id = mpidr();
-    // ICC_SGI1R_EL1 without the INTID: Aff3, Aff2, Aff1, range and target bit.
-    let aff0 = id & 0xff;
-    (id >> 32 & 0xff) << 48
-        | (id >> 16 & 0xff) << 32
-        | (id >> 8 & 0xff) << 16
-        | (aff0 >> 4) << 44
-        | 1 << (aff0 & 15)
 }
 
 /// The SGI frame of each PE's Redistributor, found once by its affinity.
@@ -244,8 +162,11 @@ impl Hardware for ListRegistersV3 {
         }
     }
 
+    /// A list register that was written shows there after a context synchronization event, and on a PE that runs this
+    /// several are written between two exits.
     #[inline(always)]
     fn empty(&self) -> u64 {
+        instruction!("isb");
         read!("S3_4_C12_C11_5")
     }
 

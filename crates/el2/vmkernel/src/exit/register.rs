@@ -23,6 +23,7 @@ const READ: u64 = 1;
 const ICC_SGI1R: u64 = register(3, 0, 12, 11, 5);
 const ICC_ASGI1R: u64 = register(3, 0, 12, 11, 6);
 const ICC_SGI0R: u64 = register(3, 0, 12, 11, 7);
+const ICC_SRE: u64 = register(3, 0, 12, 12, 5);
 const CNTP_TVAL: u64 = register(3, 3, 14, 2, 0);
 const CNTP_CTL: u64 = register(3, 3, 14, 2, 1);
 const CNTP_CVAL: u64 = register(3, 3, 14, 2, 2);
@@ -32,6 +33,8 @@ const DC_ISW: u64 = register(1, 0, 7, 6, 2);
 const DC_CSW: u64 = register(1, 0, 7, 10, 2);
 const DC_CISW: u64 = register(1, 0, 7, 14, 2);
 
+/// ICC_SRE_EL1: SRE, DFB, DIB.
+const ICC_SRE_ON: u64 = 7;
 /// OSLSR_EL1: the OS lock is implemented, and open.
 const OSLSR_OPEN: u64 = 1 << 3;
 
@@ -76,6 +79,11 @@ fn rare(pe: &mut Pe, mut vcpu: Loaded, syndrome: u64, target: usize) -> Loaded {
                 vgic.asgi1r_write(vcpu.index, value)
             };
             vcpu.signals.wake(targets);
+            true
+        }
+        // System registers are all that there is, for all guests of this PE.
+        ICC_SRE if el2::gic::is_v3() => {
+            read_as(&mut vcpu, reads, target, ICC_SRE_ON);
             true
         }
         CNTP_TVAL | CNTP_CTL | CNTP_CVAL => {

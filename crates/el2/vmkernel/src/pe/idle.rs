@@ -33,6 +33,7 @@ fn take_interrupts(pe: &mut Pe, current: Option<&Loaded>) {
     loop {
         let interrupt = gic::acknowledge();
         let Some(intid) = interrupt.intid() else { break };
+        gic::settle();
         gic::drop_priority(interrupt);
         match intid {
             VIRTUAL_TIMER if current.is_some() => {
