@@ -69,7 +69,8 @@ fn by_eight_lines(mut at: usize, end: usize, line: usize, each: &impl Fn(u64)) -
     at
 }
 
-/// Zeroes whole 4 KiB pages and cleans them to the point of coherency.
+/// Zeroes whole 4 KiB pages, cleans them to the point of coherency, and leaves nothing of them in the caches: a guest starts
+/// with its caches off, and a line of zeros would hide later what it wrote past them.
 ///
 /// # Safety
 /// `bytes` bytes at `start`, both multiples of 4096, are mapped as normal memory and no Rust reference reaches them.
@@ -82,13 +83,13 @@ pub(crate) unsafe fn zero_to_poc(start: usize, bytes: usize) {
         unsafe {
             core::arch::asm!(
                 "1: dc zva, {at}", "dc cvac, {at}", "add {at}, {at}, #64",
-                "dc zva, {at}", "dc cvac, {at}", "add {at}, {at}, #64",
-                "dc zva, {at}", "dc cvac, {at}", "add {at}, {at}, #64",
-                "dc zva, {at}", "dc cvac, {at}", "add {at}, {at}, #64",
-                "dc zva, {at}", "dc cvac, {at}", "add {at}, {at}, #64",
-                "dc zva, {at}", "dc cvac, {at}", "add {at}, {at}, #64",
-                "dc zva, {at}", "dc cvac, {at}", "add {at}, {at}, #64",
-                "dc zva, {at}", "dc cvac, {at}", "add {at}, {at}, #64",
+                "dc zva, {at}", "dc civac, {at}", "add {at}, {at}, #64",
+                "dc zva, {at}", "dc civac, {at}", "add {at}, {at}, #64",
+                "dc zva, {at}", "dc civac, {at}", "add {at}, {at}, #64",
+                "dc zva, {at}", "dc civac, {at}", "add {at}, {at}, #64",
+                "dc zva, {at}", "dc civac, {at}", "add {at}, {at}, #64",
+                "dc zva, {at}", "dc civac, {at}", "add {at}, {at}, #64",
+                "dc zva, {at}", "dc civac, {at}", "add {at}, {at}, #64",
                 "cmp {at}, {end}", "b.lo 1b", "dsb sy",
                 at = inout(reg) start => _, end = in(reg) start + bytes, options(nostack)
             )
@@ -97,5 +98,5 @@ pub(crate) unsafe fn zero_to_poc(start: usize, bytes: usize) {
     }
     // SAFETY: the caller's range.
     unsafe { core::ptr::write_bytes(start as *mut u8, 0, bytes) };
-    clean_to_poc(start, bytes);
+    clean_and_invalidate_to_poc(start, bytes);
 }

@@ -167,6 +167,8 @@ fn start_registers() {
     // profiling and trace filters trapped, and E2PB, E2TB 0: their buffers are EL2's. What a PE has not is RES0.
     let debug = 1 << 9 | 1 << 10 | 1 << 11;
     write!("mdcr_el2", read!("mdcr_el2") & 0x1f | 1 << 5 | 1 << 6 | debug | 1 << 14 | 1 << 19);
+    // What guests write there is forgotten, and what firmware left there would step them or stop at breakpoints.
+    write!("mdscr_el1", 0);
     // CNTHCTL_EL2: EL1PCTEN: the physical counter is free; EL1PCEN 0: the physical timer is emulated.
     write!("cnthctl_el2", 1);
     write!("cnthp_ctl_el2", 0);

@@ -182,8 +182,9 @@ impl LoadTarget for GuestRam {
         write_span(into, from);
     }
 
+    /// And invalidates: what a guest writes with its caches off no line of ours is to hide.
     fn clean_to_poc(&self, span: Span) {
-        cache::clean_to_poc(span.start.0 as usize, span.bytes as usize);
+        cache::clean_and_invalidate_to_poc(span.start.0 as usize, span.bytes as usize);
     }
 
     fn sync_code(&self, span: Span) {
