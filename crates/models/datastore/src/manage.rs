@@ -104,6 +104,21 @@ impl<P: BlockPort> Store<P> {
         Ok(id)
     }
 
+    /// Gives a volume another name.
+    pub fn rename_volume(&mut self, id: u64, name: &str) -> Result<(), Error> {
+        self.may_add(0, 1)?;
+        if !is_name(name) {
+            return Err(Error::BadName);
+        }
+        if self.catalog.volume(name).is_some() {
+            return Err(Error::Exists);
+        }
+        let Some(Entry::Volume { sectors, head, .. }) = self.catalog.get(id).cloned() else {
+            return Err(Error::NotFound);
+        };
+        self.commit(&[Self::put(id, &Entry::Volume { name: String::from(name), sectors, head })])
+    }
+
     /// Freezes what volumes have now, each another one: all of them or, where the power is cut, none. `guid` names the
     /// contents (random, or the sender's). The id of the first one's.
     pub fn snapshot(

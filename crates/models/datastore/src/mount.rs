@@ -74,7 +74,7 @@ impl fmt::Display for MountError {
             Self::NoMemory => f.write_str("there is not enough memory for the page cache"),
             Self::TooSmall => f.write_str("the device is too small for a datastore"),
             Self::Log => f.write_str(
-                "its log holds more changes than there is memory for here; `bramblectl datastore scrub` on a PC writes \
+                "its log holds more changes than there is memory for here; `bramblectl datastore grow` on a PC writes \
                  them to their place",
             ),
         }

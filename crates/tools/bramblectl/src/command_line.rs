@@ -78,7 +78,7 @@ impl Arguments {
     pub fn run(self) -> Result<ExitCode> {
         let show = &self.show;
         match self.command {
-            Command::Datastore(command) => return command.run(),
+            Command::Datastore(command) => return command.run(show.json),
             Command::Context(command) => command.run(),
             Command::Login(options) => remote::log_in(show, &options),
             Command::Logout => remote::log_out(show),

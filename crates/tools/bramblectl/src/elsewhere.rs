@@ -5,7 +5,7 @@
 pub enum DatastoreCommand {}
 
 impl DatastoreCommand {
-    pub fn run(self) -> anyhow::Result<std::process::ExitCode> {
+    pub fn run(self, _as_json: bool) -> anyhow::Result<std::process::ExitCode> {
         match self {}
     }
 }

@@ -48,7 +48,7 @@ pub struct Show {
     /// The host to work on, instead of the one chosen by `context use`.
     #[arg(long, global = true, value_name = "NAME")]
     pub context: Option<String>,
-    /// Print what the API answers, as JSON.
+    /// Print what the API answers, or what is found in a datastore, as JSON.
     #[arg(long, global = true)]
     pub json: bool,
 }

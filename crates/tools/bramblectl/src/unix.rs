@@ -10,10 +10,12 @@ mod convert;
 mod datastore_commands;
 mod device;
 mod fuse;
+mod inspect;
 mod measure;
 mod nbd;
 mod session;
 mod table;
 pub mod terminal;
+mod transfer;
 
 pub use datastore_commands::DatastoreCommand;

@@ -81,14 +81,19 @@ fn a_store_is_made_looked_at_and_not_made_twice() {
     let folder = Folder::new("create");
     let store = folder.path("store");
     assert!(bad(&["create", &store, "--size", "63M"]).contains("at least 64 MiB"));
+    assert!(bad(&["create", &store]).contains("--size"));
+    assert!(!Path::new(&store).exists(), "nothing is left of what was refused");
     good(&["create", &store, "--size", "64M"]);
     assert!(good(&["info", &store]).contains("64.0 MiB"));
     assert!(good(&["check", &store]).contains("sound"));
     assert!(bad(&["create", &store]).contains("not empty"));
     good(&["create", &store, "--force"]);
     let other = folder.path("other");
-    std::fs::write(&other, vec![1u8; 1 << 20]).unwrap();
-    assert!(bad(&["info", &other]).contains("not a Bramble datastore"));
+    for (mib, said) in [(0, "too small"), (1, "too small"), (20, "not a Bramble datastore")] {
+        std::fs::write(&other, vec![1u8; mib << 20]).unwrap();
+        assert!(bad(&["info", &other]).contains(said), "{mib} MiB");
+    }
+    assert!(bad(&["info", &folder.0.display().to_string()]).contains("is a folder"));
     good(&["volume", &store, "v", "10M"]);
     good(&["grow", &store, "--size", "200M"]);
     assert!(good(&["info", &store]).contains("200.0 MiB"));
@@ -126,7 +131,7 @@ fn a_card_gets_a_boot_partition_and_nothing_else_is_touched() {
     let after = std::fs::read(&card).unwrap();
     assert!(before[..start] == after[..start] && before[start + len..] == after[start + len..]);
     assert!(before[start..start + len] != after[start..start + len]);
-    good(&["export", &card, "disk@one", &back, "--format", "raw"]);
+    good(&["export", &card, "disk@one", &back, "--format", "raw", "--force"]);
     assert!(same(&source, &back));
 }
 
@@ -207,27 +212,164 @@ fn snapshots_clones_and_streams() {
     let mut damaged = std::fs::read(&step).unwrap();
     let at = damaged.len() / 2;
     damaged[at] ^= 1;
-    let broken = folder.path("broken");
+    let (broken, empty) = (folder.path("broken"), folder.path("empty"));
+    let whole = std::fs::read(&full).unwrap();
+    std::fs::write(&broken, &whole[..whole.len() - 5]).unwrap();
+    assert!(bad(&["receive", &b, "half@1", "-i", &broken]).contains("no snapshot was made"));
+    assert!(!good(&["ls", &b]).contains("half"), "what broke off leaves no volume");
+    std::fs::write(&empty, []).unwrap();
+    assert!(bad(&["receive", &b, "none@1", "-i", &empty]).contains("ends before it has begun"));
+    assert!(bad(&["receive", &b, "v@3", "-i", &full]).contains("\"v\" can't be made"));
     std::fs::write(&broken, damaged).unwrap();
     if size > 200 {
         assert!(bad(&["receive", &b, "v@2", "-i", &broken]).contains("no snapshot was made"));
     }
     good(&["receive", &b, "v@2", "-i", &step]);
     let back = folder.path("back");
-    good(&["export", &a, "v@2", &out]);
+    good(&["export", &a, "v@2", &out, "--force"]);
     good(&["export", &b, "v@2", &back]);
     assert!(same(&out, &back));
     good(&["clone", &b, "v@1", "w"]);
     good(&["revert", &b, "v@1"]);
     for name in ["v", "w"] {
-        good(&["export", &b, name, &out]);
+        good(&["export", &b, name, &out, "--force"]);
         assert!(same(&one, &out), "{name}");
     }
     good(&["delete", &b, "v@1"]);
     good(&["delete", &b, "v"]);
     assert!(good(&["check", &b, "--data"]).contains("sound"));
     let lines = good(&["ls", &b]);
-    assert!(lines.contains("(deleted)@2") && lines.contains("exclusive"), "{lines}");
+    assert!(lines.contains("exclusive"), "{lines}");
+    // A snapshot whose volume is gone has a name for every command.
+    let name = lines.lines().find_map(|line| Some(line[line.find("(deleted ")?..].to_owned())).unwrap();
+    assert!(name.ends_with(")@2"), "{name}");
+    good(&["export", &b, &name, &back, "--force"]);
+    assert!(same(&out, &one) && !same(&back, &one));
+    good(&["delete", &b, &name]);
+    assert!(!good(&["ls", &b]).contains("@2"));
+}
+
+#[test]
+fn what_is_refused_says_why_and_leaves_nothing() {
+    let folder = Folder::new("refused");
+    let (store, file, out) = (folder.path("store"), folder.path("in"), folder.path("out"));
+    // What begins with zeroes is not empty, and a larger file is not cut off.
+    let mut bytes = vec![0u8; 80 << 20];
+    bytes[65_600] = 1;
+    std::fs::write(&store, &bytes).unwrap();
+    assert!(bad(&["create", &store, "--size", "64M"]).contains("not empty"));
+    assert!(bad(&["create", &store]).contains("not empty"));
+    assert!(bytes == std::fs::read(&store).unwrap());
+    good(&["create", &store, "--size", "64M", "--force"]);
+    for (size, said) in [("1000", "multiple of 4096"), ("65T", "at most 64 TiB"), ("banana", "unknown unit")]
+    {
+        assert!(bad(&["volume", &store, "v", size]).contains(said), "{size}");
+    }
+    for name in ["a@b", "object:x"] {
+        assert!(bad(&["volume", &store, name, "1M"]).contains(name));
+    }
+    image(&file, 100 << 20, 9);
+    assert!(bad(&["import", &store, &file, "big"]).contains("is full"));
+    assert!(bad(&["import", &store, &folder.path("none"), "v"]).contains("none"));
+    assert!(bad(&["import", &store, &folder.0.display().to_string(), "v"]).contains("is a folder"));
+    assert!(bad(&["import", &store, &file, "v", "--format", "zip"]).contains("raw, qcow2"));
+    assert!(bad(&["import", &store, &file, "object:o"]).contains("is full"));
+    assert_eq!(good(&["ls", &store]).lines().count(), 1, "and nothing has come of it");
+    image(&file, 1 << 20, 9);
+    good(&["import", &store, &file, "v"]);
+    assert!(bad(&["import", &store, &file, "v"]).contains("already"));
+    std::fs::write(&out, "mine").unwrap();
+    assert!(bad(&["export", &store, "v", &out]).contains("--force"));
+    assert_eq!(std::fs::read_to_string(&out).unwrap(), "mine");
+    assert!(bad(&["export", &store, "v", "/dev/full", "--force"]).contains("/dev/full"));
+    assert!(bad(&["export", &store, "v", &folder.path("no/where")]).contains("no/where"));
+}
+
+#[test]
+fn a_store_has_one_user_at_a_time() {
+    let folder = Folder::new("lock");
+    let (store, socket) = (folder.path("store"), folder.path("nbd"));
+    good(&["create", &store, "--size", "64M"]);
+    good(&["volume", &store, "v", "1M"]);
+    let mut server = serve(&store, "v", &socket);
+    while !Path::new(&socket).exists() {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    for command in [["ls", &store].as_slice(), &["delete", &store, "v"], &["create", &store, "--force"]] {
+        assert!(bad(command).contains("in use"), "{command:?}");
+    }
+    server.kill().unwrap();
+    server.wait().unwrap();
+    assert!(good(&["ls", &store]).contains("v"));
+    // The socket that it left is in nobody's way.
+    if has("qemu-io") {
+        let mut server = serve(&store, "v", &socket);
+        let url = format!("nbd+unix:///?socket={socket}");
+        let read =
+            || Command::new("qemu-io").args(["-r", "-f", "raw", "-c", "read 0 512", &url]).output().unwrap();
+        let read = (0..200).any(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            read().status.success()
+        });
+        server.wait().unwrap();
+        assert!(read);
+    }
+    if has("qemu-io") {
+        // As a virtual machine has it.
+        let mut qemu = Command::new("qemu-io");
+        qemu.args(["-f", "raw", &store]);
+        let mut qemu = qemu.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        use std::io::Read;
+        qemu.stdout.as_mut().unwrap().read_exact(&mut [0; 4]).unwrap();
+        assert!(bad(&["delete", &store, "v"]).contains("virtual machine"));
+        qemu.kill().unwrap();
+        qemu.wait().unwrap();
+    }
+    good(&["delete", &store, "v"]);
+}
+
+#[test]
+fn an_import_that_was_killed_is_unfinished_and_begun_anew() {
+    let folder = Folder::new("killed");
+    let (store, file) = (folder.path("store"), folder.path("in"));
+    good(&["create", &store, "--size", "128M"]);
+    image(&file, 4 << 20, 2);
+    // A volume as a killed import leaves it.
+    good(&["volume", &store, "v (unfinished)", "8M"]);
+    good(&["import", &store, &file, "v"]);
+    let lines = good(&["ls", &store]);
+    assert!(lines.contains("4.0 MiB") && !lines.contains("unfinished"), "{lines}");
+}
+
+#[test]
+fn what_is_told_is_told_as_json_too() {
+    let folder = Folder::new("json");
+    let (store, file) = (folder.path("store"), folder.path("in"));
+    good(&["create", &store, "--size", "64M"]);
+    image(&file, 1 << 20, 2);
+    good(&["import", &store, &file, "v"]);
+    good(&["import", &store, &file, "object:o"]);
+    let told =
+        |verb: &str| serde_json::from_str::<serde_json::Value>(&good(&[verb, &store, "--json"])).unwrap();
+    assert_eq!(told("info")["bytes"], 64 << 20);
+    let list = told("ls");
+    assert_eq!(
+        (&list[0]["name"], &list[0]["kind"], &list[0]["bytes"]),
+        (&"v".into(), &"volume".into(), &(1 << 20).into())
+    );
+    assert_eq!(list[1]["name"], "object:o");
+    for verb in ["check", "scrub"] {
+        let found = told(verb);
+        assert_eq!((&found["sound"], &found["findings"]), (&true.into(), &0.into()), "{verb}");
+    }
+    assert_eq!(told("grow")["bytes"], 64 << 20);
+    let mut bytes = std::fs::read(&store).unwrap();
+    bytes[2047 * 4096 + 9] ^= 1;
+    std::fs::write(&store, bytes).unwrap();
+    let output = tool(&["check", &store, "--json"]);
+    assert_eq!(output.status.code(), Some(1));
+    let found: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(found["sound"] == false && found["what"][0].as_str().unwrap().contains("superblock"), "{found}");
 }
 
 fn serve(store: &str, name: &str, at: &str) -> std::process::Child {
@@ -298,7 +440,7 @@ fn objects_are_bytes_with_a_name() {
     good(&["export", &store, "object:config", &out]);
     assert_eq!(std::fs::read(&out).unwrap(), b"memory = 512\n");
     good(&["import", &store, &one, "object:config"]);
-    good(&["export", &store, "object:config", &out]);
+    good(&["export", &store, "object:config", &out, "--force"]);
     assert!(same(&one, &out), "replaced");
     objects_as_files(&folder, &store, &one);
     good(&["delete", &store, "object:config"]);

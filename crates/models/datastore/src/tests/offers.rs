@@ -211,3 +211,18 @@ fn parts_of_a_block_within_a_transaction() {
     let seen: Vec<u8> = bytes.chunks(512).map(|sector| sector[0]).collect();
     assert_eq!(seen, [1, 1, 1, 2, 1, 3, 4, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 1, 1, 1, 1, 1]);
 }
+
+#[test]
+fn a_volume_is_renamed() {
+    let mut store = fresh(BLOCKS);
+    let (v, w) = (volume(&mut store, "v", 10), volume(&mut store, "w", 10));
+    write(&mut store, v, 3, 1, 7).unwrap();
+    let Target::Volume(id) = v else { panic!() };
+    assert_eq!(store.rename_volume(id, "w"), Err(Error::Exists));
+    assert_eq!(store.rename_volume(id, "a/b"), Err(Error::BadName));
+    store.rename_volume(id, "x").unwrap();
+    settle(&mut store);
+    let mut store = remount(store.into_port());
+    assert_eq!((store.catalog().volume("v"), store.catalog().volume("x")), (None, Some(id)));
+    assert_eq!((read(&mut store, v, 3), read(&mut store, w, 3)), (Ok(7), Ok(0)));
+}

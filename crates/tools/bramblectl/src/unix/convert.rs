@@ -50,7 +50,11 @@ pub fn copy_out(session: &mut Session, target: Target, path: &Path) -> Result<()
     use std::os::unix::fs::FileExt;
     let bytes = session.size(target);
     let file = File::create(path)?;
-    file.set_len(bytes)?;
+    // On a device there are no holes.
+    let holes = file.metadata()?.is_file();
+    if holes {
+        file.set_len(bytes)?;
+    }
     let bar = bar(bytes);
     let mut buffer = Vec::new();
     for at in (0..bytes).step_by(PIECE) {
@@ -58,13 +62,18 @@ pub fn copy_out(session: &mut Session, target: Target, path: &Path) -> Result<()
         let n = (bytes - at).min(PIECE as u64) as usize;
         session.read(target, at, n.next_multiple_of(512), &mut buffer)?;
         for (i, run) in buffer[..n].chunks(BLOCK_BYTES).enumerate() {
-            if run.iter().any(|b| *b != 0) {
+            if !holes || run.iter().any(|b| *b != 0) {
                 file.write_all_at(run, at + (i * BLOCK_BYTES) as u64)?;
             }
         }
         bar.set_position(at + n as u64);
     }
-    file.sync_all()?;
+    if holes {
+        file.sync_all()?;
+    } else {
+        // A terminal or a pipe cannot.
+        file.sync_all().ok();
+    }
     bar.finish();
     Ok(())
 }
@@ -111,16 +120,16 @@ fn serve_child(
 }
 
 /// Virtual size of an image, as `qemu-img` says.
-pub fn image_size(path: &Path) -> Result<u64> {
+pub fn image_size(path: &Path, format: &str) -> Result<u64> {
     let out = Command::new("qemu-img")
-        .args(["info", "--output=json"])
+        .args(["info", "--output=json", "-f", format])
         .arg(path)
         .output()
         .context("this format needs qemu-img (Debian: qemu-utils)")?;
-    let text = String::from_utf8_lossy(&out.stdout);
-    let after = text.rsplit("\"virtual-size\":").next().unwrap_or_default();
-    let digits: String = after.trim_start().chars().take_while(char::is_ascii_digit).collect();
-    digits.parse().with_context(|| format!("qemu-img can't read {}", path.display()))
+    let why = String::from_utf8_lossy(&out.stderr);
+    ensure!(out.status.success(), "{}", why.trim());
+    let found: serde_json::Value = serde_json::from_slice(&out.stdout)?;
+    found["virtual-size"].as_u64().with_context(|| format!("qemu-img can't read {}", path.display()))
 }
 
 fn snapshot_guid(session: &Session, id: u64) -> Result<[u8; 16]> {
@@ -173,7 +182,7 @@ fn send_run(session: &mut Session, target: Target, run: &[Change], out: &mut imp
 }
 
 /// Makes a snapshot from a stream: in a new volume, or in the volume that has the stream's base. Until the end has
-/// come, only the volume's head was changed; a stream that breaks off makes no snapshot.
+/// come, only the volume's head was changed; a stream that breaks off makes no snapshot, and no new volume.
 pub fn receive(
     session: &mut Session,
     name: &str,
@@ -182,10 +191,13 @@ pub fn receive(
     now: u64,
 ) -> Result<()> {
     let mut head = [0; HEADER_BYTES];
-    from.read_exact(&mut head)?;
+    from.read_exact(&mut head).context("the stream ends before it has begun")?;
     let header = Header::decode(&head).context("this is not a stream of ours, or a damaged one")?;
     let volume = if header.base == [0; 16] {
-        session.change(|store| store.create_volume(name, header.sectors))?
+        let made = session.change(|store| store.create_volume(name, header.sectors));
+        made.with_context(|| {
+            format!("a stream of all of a snapshot makes a volume; \"{name}\" can't be made")
+        })?
     } else {
         let volume = session.volume(name)?;
         let is_base = |e: &Entry| matches!(e, Entry::Snapshot { volume: of, guid, .. } if *of == volume && *guid == header.base);
@@ -197,11 +209,19 @@ pub fn receive(
         session.request(Target::Volume(volume), op, &[], &mut Vec::new())?;
         volume
     };
+    let received = receive_records(session, Target::Volume(volume), from)
+        .and_then(|()| session.change(|store| store.snapshot(&[volume], snapshot, now, header.to)).map(drop));
+    if received.is_err() && header.base == [0; 16] {
+        session.change(|store| store.delete(&[Target::Volume(volume)])).ok();
+    }
+    received
+}
+
+fn receive_records(session: &mut Session, target: Target, from: &mut impl Read) -> Result<()> {
     let mut records = 0;
     loop {
         let mut head = [0; RECORD_BYTES];
         from.read_exact(&mut head).context("the stream breaks off; no snapshot was made")?;
-        let target = Target::Volume(volume);
         match Record::decode(&head).context("the stream is damaged; no snapshot was made")? {
             Record::Data { block, count, crc } => {
                 let mut bytes = vec![0; count as usize * BLOCK_BYTES];
@@ -219,11 +239,9 @@ pub fn receive(
             }
             Record::End { records: all } => {
                 ensure!(all == records, "the stream lacks records; no snapshot was made");
-                break;
+                return Ok(());
             }
         }
         records += 1;
     }
-    session.change(|store| store.snapshot(&[volume], snapshot, now, header.to))?;
-    Ok(())
 }

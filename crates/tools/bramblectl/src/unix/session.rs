@@ -1,7 +1,7 @@
 //! A mounted store whose owner waits: what the tool's commands are written in.
 
 use super::device::FilePort;
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use datastore::{Entry, Error, Event, Op, Options, Progress, Store, Target, mount, run};
 use std::path::Path;
 
@@ -154,6 +154,10 @@ impl Session {
     /// "volume", "volume@snapshot" or "object:name".
     pub fn target(&self, name: &str) -> Result<Target> {
         let catalog = self.store.catalog();
+        // One of a host's may be called like that.
+        if let Some(id) = catalog.volume(name) {
+            return Ok(Target::Volume(id));
+        }
         if let Some(object) = name.strip_prefix("object:") {
             let id = catalog.object(object).with_context(|| format!("there is no object \"{object}\""))?;
             return Ok(Target::Object(id));
@@ -161,9 +165,35 @@ impl Session {
         let Some((volume, snapshot)) = name.rsplit_once('@') else {
             return Ok(Target::Volume(self.volume(name)?));
         };
-        let id = self.volume(volume)?;
+        // Snapshots outlive their volume; `ls` names them so.
+        let deleted = volume.strip_prefix("(deleted ").and_then(|rest| rest.strip_suffix(')')?.parse().ok());
+        let id = deleted.map_or_else(|| self.volume(volume), Ok)?;
         let found = catalog.snapshot(id, snapshot);
         Ok(Target::Snapshot(found.with_context(|| format!("\"{volume}\" has no snapshot \"{snapshot}\""))?))
+    }
+
+    /// Makes a volume and fills it. It has its name once it is whole: until then, and if that is interrupted, it is "NAME
+    /// (unfinished)", which the next attempt begins anew.
+    pub fn fill_volume(
+        &mut self,
+        name: &str,
+        bytes: u64,
+        fill: impl FnOnce(&mut Self, Target) -> Result<()>,
+    ) -> Result<()> {
+        ensure!(self.store.catalog().volume(name).is_none(), "there is a volume \"{name}\" already");
+        let unfinished = format!("{name} (unfinished)");
+        if let Some(id) = self.store.catalog().volume(&unfinished) {
+            self.change(|store| store.delete(&[Target::Volume(id)]))?;
+        }
+        let id = self
+            .change(|store| store.create_volume(&unfinished, bytes / 512))
+            .with_context(|| format!("volume \"{name}\""))?;
+        let filled =
+            fill(self, Target::Volume(id)).and_then(|()| self.change(|store| store.rename_volume(id, name)));
+        if filled.is_err() {
+            self.change(|store| store.delete(&[Target::Volume(id)])).ok();
+        }
+        filled
     }
 
     /// Blocks that only this target holds: what deleting it gives back.

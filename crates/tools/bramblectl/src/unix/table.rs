@@ -6,13 +6,18 @@ use anyhow::{Context, Result, bail, ensure};
 use datastore::PARTITION_TYPE;
 use gpt::disk::LogicalBlockSize;
 use gpt::partition_types::{OperatingSystem, Type};
-use std::fs::{File, OpenOptions};
+use rustix::fs::{FlockOperation, OFlags};
+use rustix::io::Errno;
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 
 const MIB: u64 = 1 << 20;
 /// Smallest store that the tool makes.
 pub const MIN_BYTES: u64 = 64 * MIB;
+/// Smallest store that the format has.
+const LEAST_BYTES: u64 = 16 * MIB;
 
 fn partition_type() -> Result<Type> {
     let guid = PARTITION_TYPE.parse().context("the partition type's GUID")?;
@@ -24,16 +29,56 @@ fn length(file: &mut File) -> Result<u64> {
     Ok(file.seek(SeekFrom::End(0))?)
 }
 
+/// Opens a file or block device. For writing nobody else may have it: another `bramblectl`, QEMU, or, of a block device, the
+/// kernel's mounts; for reading nobody may write to it.
+fn claim(path: &Path, write: bool, options: &mut OpenOptions) -> Result<File> {
+    let name = path.display();
+    let kind = path.metadata().map(|found| found.file_type());
+    ensure!(
+        !kind.as_ref().is_ok_and(|kind| kind.is_dir()),
+        "{name} is a folder; name a file, a partition or a card"
+    );
+    if write && kind.is_ok_and(|kind| kind.is_block_device()) {
+        options.custom_flags(OFlags::EXCL.bits().cast_signed());
+    }
+    let in_use = || format!("{name} is in use by another program; end or unmount that first");
+    let file = match options.read(true).write(write).open(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::ResourceBusy => bail!(in_use()),
+        opened => opened.with_context(|| name.to_string())?,
+    };
+    let locked = if write { file.try_lock() } else { file.try_lock_shared() };
+    // A file system without locks is no reason to refuse.
+    ensure!(!matches!(locked, Err(TryLockError::WouldBlock)), in_use());
+    Ok(file)
+}
+
+/// QEMU locks its images by another kind of lock, which is lost as soon as the program closes any descriptor of the file.
+fn claim_from_qemu(file: &File, path: &Path) -> Result<()> {
+    let locked = rustix::fs::fcntl_lock(file, FlockOperation::NonBlockingLockExclusive);
+    let taken = matches!(locked, Err(Errno::AGAIN | Errno::ACCESS));
+    ensure!(!taken, "{} is in use by a virtual machine; end that first", path.display());
+    Ok(())
+}
+
 /// The datastore in a file: the file itself, or the partition with our type in its GPT.
 pub fn open(path: &Path, write: bool) -> Result<FilePort> {
-    let mut file =
-        OpenOptions::new().read(true).write(write).open(path).with_context(|| path.display().to_string())?;
+    let mut file = claim(path, write, &mut OpenOptions::new())?;
     ensure_own_partition(path)?;
     let bytes = length(&mut file)?;
-    let Ok(disk) =
-        gpt::GptConfig::new().writable(false).logical_block_size(LogicalBlockSize::Lb512).open(path)
-    else {
-        return Ok(FilePort::new(file, 0, bytes));
+    let partition = find_partition(path)?;
+    if write {
+        claim_from_qemu(&file, path)?;
+    }
+    let (start, bytes) = partition.unwrap_or((0, bytes));
+    ensure!(bytes >= LEAST_BYTES, "{} has {bytes} bytes: too small for a datastore", path.display());
+    Ok(FilePort::new(file, start, bytes))
+}
+
+/// Start and length of the datastore's partition, where there is a partition table.
+fn find_partition(path: &Path) -> Result<Option<(u64, u64)>> {
+    let size = LogicalBlockSize::Lb512;
+    let Ok(disk) = gpt::GptConfig::new().writable(false).logical_block_size(size).open(path) else {
+        return Ok(None);
     };
     let ours = partition_type()?.guid;
     let mut found = disk.partitions().values().filter(|p| p.part_type_guid.guid == ours);
@@ -41,17 +86,16 @@ pub fn open(path: &Path, write: bool) -> Result<FilePort> {
         bail!("{} has a partition table, but no datastore partition; nothing was touched", path.display());
     };
     ensure!(found.next().is_none(), "{} has several datastore partitions; name one", path.display());
-    let start = partition.bytes_start(LogicalBlockSize::Lb512)?;
-    let len = partition.bytes_len(LogicalBlockSize::Lb512)?;
-    Ok(FilePort::new(file, start, len))
+    Ok(Some((partition.bytes_start(size)?, partition.bytes_len(size)?)))
 }
 
-/// Whether nothing is at `start` (the first 64 KiB are zeroes) that a new store would destroy.
+/// Whether nothing is at `start` (the first 4 MiB are zeroes) that a new store would destroy. Some file systems leave the
+/// first 64 KiB to others.
 pub fn is_blank(path: &Path, start: u64) -> Result<bool> {
-    let mut file = File::open(path)?;
+    let mut file = File::open(path).with_context(|| path.display().to_string())?;
     file.seek(SeekFrom::Start(start))?;
     let mut head = Vec::new();
-    file.take(64 << 10).read_to_end(&mut head)?;
+    file.take(4 * MIB).read_to_end(&mut head)?;
     Ok(head.iter().all(|b| *b == 0))
 }
 
@@ -76,19 +120,20 @@ fn ensure_own_partition(path: &Path) -> Result<()> {
 
 /// Makes a file of that size unless it is there, or a device.
 pub fn prepare(path: &Path, bytes: Option<u64>) -> Result<u64> {
-    let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+    let too_small =
+        |found: u64| format!("{} has {} MiB; a datastore needs at least 64 MiB", path.display(), found / MIB);
+    if !path.exists() {
+        let bytes = bytes.with_context(|| format!("{} is not there; --size makes a file", path.display()))?;
+        ensure!(bytes >= MIN_BYTES, too_small(bytes));
+    }
+    let mut file = claim(path, true, OpenOptions::new().create(true).truncate(false))?;
     if let Some(bytes) = bytes
         && file.metadata()?.is_file()
     {
         file.set_len(bytes)?;
     }
     let found = length(&mut file)?;
-    ensure!(
-        found >= MIN_BYTES,
-        "{} has {} MiB; a datastore needs at least 64 MiB",
-        path.display(),
-        found / MIB
-    );
+    ensure!(found >= MIN_BYTES, too_small(found));
     Ok(found)
 }
 

@@ -221,7 +221,7 @@ fn the_format_document_is_enough_to_write_a_reader() {
     good(&["snapshot", &store, "v@s"]);
     good(&["measure", &store, "v", "write", "--step", "40960", "--count", "100"]);
     let equal = |reader: &Reader| {
-        good(&["export", &store, "v", &out, "--format", "raw"]);
+        good(&["export", &store, "v", &out, "--format", "raw", "--force"]);
         assert!(
             reader.volume("v") == std::fs::read(&out).unwrap(),
             "what the reader found is not what was exported"
