@@ -6,6 +6,7 @@ use crate::harness::{Outcome, Report, sleep_until, spin_until, ticks};
 use crate::virq::{Line, SOON, WHILE};
 use crate::{crew, ensure, ensure_eq, interrupts};
 use alloc::format;
+use alloc::string::String;
 use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use el1::gic::{self, SgiTarget, offset};
@@ -66,6 +67,8 @@ const TESTS: &[(&str, Test)] = &[
     ("imask", imask),
     ("never", never),
     ("never-asleep", never_asleep),
+    ("disabled-asleep", disabled_asleep),
+    ("naps", naps),
     ("moved", moved),
     ("cancelled", cancelled),
     ("interval", interval),
@@ -210,10 +213,45 @@ fn never(timer: &Timer, _: &'static Boot) -> Outcome {
 
 /// A moment that never comes wakes nobody, also while another vCPU has the PE.
 fn never_asleep(timer: &Timer, boot: &'static Boot) -> Outcome {
-    FINISHED.store(0, Release);
     timer.start(u64::MAX);
+    let slept = sleep_beside_work(boot, || {})?;
+    ensure!(slept < 5, "{slept} times out of its sleep");
+    Ok(())
+}
+
+/// Nor does one that is due, and that the GIC is not to signal.
+fn disabled_asleep(timer: &Timer, boot: &'static Boot) -> Outcome {
+    let line = Line::new(&boot.gic, 0, timer.intid);
+    line.set(offset::ICENABLER);
+    timer.start(0);
+    let slept = sleep_beside_work(boot, || {});
+    timer.stop();
+    line.set(offset::ISENABLER);
+    let slept = slept?;
+    ensure!(slept < 5, "{slept} times out of its sleep");
+    Ok(())
+}
+
+/// Who sleeps a moment again and again leaves the other vCPU of its PE its turns.
+fn naps(timer: &Timer, boot: &'static Boot) -> Outcome {
+    let nap = || {
+        (timer.set_deadline)((timer.count)() + ticks(1) / 4);
+        (timer.set_control)(ENABLE);
+        isb();
+    };
+    let slept = sleep_beside_work(boot, nap)?;
+    ensure!(slept < MANY_NAPS, "the other has no turn in {slept} naps");
+    Ok(())
+}
+
+/// Naps in which the other vCPU has long done its work, wherever it is.
+const MANY_NAPS: u32 = 100_000;
+
+/// vCPU 0 sleeps until another has done some work; how often.
+fn sleep_beside_work(boot: &'static Boot, before_each: impl Fn()) -> Result<u32, String> {
+    FINISHED.store(0, Release);
     crew::employ(boot, 1, || {
-        spin_until(20_000, || false);
+        (0..1_000_000).for_each(|n| _ = core::hint::black_box(n));
         FINISHED.store(1, Release);
         if let Some(boot) = el1::boot::get() {
             gic::send(WAKE, SgiTarget::Mask(1), &boot.gic);
@@ -222,7 +260,8 @@ fn never_asleep(timer: &Timer, boot: &'static Boot) -> Outcome {
     })?;
     let mut slept = 0;
     mask_interrupts();
-    while FINISHED.load(Acquire) == 0 {
+    while FINISHED.load(Acquire) == 0 && slept < MANY_NAPS {
+        before_each();
         wfi();
         slept += 1;
         unmask_interrupts();
@@ -231,8 +270,7 @@ fn never_asleep(timer: &Timer, boot: &'static Boot) -> Outcome {
     }
     unmask_interrupts();
     crew::dismiss(boot, 1)?;
-    ensure!(slept < 5, "{slept} times out of its sleep");
-    Ok(())
+    Ok(slept)
 }
 
 /// A deadline that is moved: away, then nearer.

@@ -128,6 +128,11 @@ fn take_timer_on<H: Hardware>(pe: &mut Pe, vcpu: &VcpuState) {
 
 #[inline(never)]
 fn host_interrupt(pe: &mut Pe, vcpu: Loaded, interrupt: gic::Acknowledged) -> Loaded {
+    pe::interrupted(pe, vcpu, |pe, vcpu| take_host_interrupt(pe, vcpu, interrupt))
+}
+
+#[inline(always)]
+fn take_host_interrupt(pe: &mut Pe, vcpu: Loaded, interrupt: gic::Acknowledged) -> Loaded {
     let Some(intid) = interrupt.intid() else { return leave(pe, vcpu) };
     gic::settle();
     gic::drop_priority(interrupt);

@@ -350,12 +350,13 @@ fn park(pe: &mut Pe, mut vcpu: Loaded) {
     if lists::holds_hardware(&vcpu.signals.vgic, vcpu.index) {
         release_timer(&mut vcpu);
     }
-    let slot = vcpu.home.slot;
+    let (slot, timer_is_active) = (vcpu.home.slot, vcpu.timer_is_active);
     let parked = vcpu.unload();
     let deadline = parked.timer_deadline();
     if let Some(place) = pe.state.slots.get(slot) {
         place.parked = Some(parked);
-        if let Some(deadline) = deadline.filter(|_| !place.queued) {
+        // One that came already is noted in its vGIC, and comes no second time.
+        if let Some(deadline) = deadline.filter(|_| !place.queued && !timer_is_active) {
             place.wake_at = place.wake_at.min(deadline);
             pe.state.expect(deadline);
         }
@@ -403,6 +404,16 @@ fn enter(pe: &mut Pe, mut vcpu: Loaded) -> Loaded {
     pe.state.shared.publish(pe.state.slots.queue.waiting().wrapping_add(1));
     pe.state.arm();
     leave(pe, vcpu)
+}
+
+/// An interrupt of the host's came while the guest ran. Whoever it wakes lets that one have its turn first, or one who sees
+/// to it that there always is such an interrupt would keep it from its first instruction.
+#[inline(always)]
+pub fn interrupted(pe: &mut Pe, vcpu: Loaded, handle: impl FnOnce(&mut Pe, Loaded) -> Loaded) -> Loaded {
+    pe.state.slots.interrupted = true;
+    let next = handle(pe, vcpu);
+    pe.state.slots.interrupted = false;
+    next
 }
 
 /// The PE's deadline came while the guest ran; whether one that it woke should run before this one.

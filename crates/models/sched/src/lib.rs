@@ -35,6 +35,10 @@ pub use share::{Share, Weight};
 /// the time; and a vCPU that spins for a lock whose holder was put aside waits no longer than the other vCPUs' slices.
 pub const SLICE_MICROSECONDS: u64 = 2_000;
 
+/// What a vCPU has for itself before one that wakes takes the PE: ten switches' worth, so that who wakes again and again
+/// after less than a switch takes leaves the others most of the time, and waits no longer than that.
+pub const TURN_MICROSECONDS: u64 = 30;
+
 /// Time between two looks at the balance of the PEs: 16 slices, so that a vCPU that moves pays for its cold caches with
 /// less than 1 % of its time, and three hogs on two PEs have had equal time after a tenth of a second.
 pub const BALANCE_MICROSECONDS: u64 = 16 * SLICE_MICROSECONDS;

@@ -20,6 +20,8 @@ pub enum Woken {
     Waits,
     /// The running vCPU should give way: charge and requeue it, and pick.
     Preempts,
+    /// As [`Woken::Preempts`], in so many ticks where the running vCPU has perhaps not come to run yet: it was just picked.
+    Soon(u64),
     /// The queue has no place: more than [`CAPACITY`] vCPUs were placed here. A bug of the caller.
     Full,
 }
@@ -45,16 +47,20 @@ pub struct RunQueue {
     floor: u64,
     /// The clock of the vCPU that runs, as of its last charge.
     running: Option<u64>,
+    /// Its clock when it was picked.
+    picked: u64,
     slice: u64,
+    turn: u64,
     arrivals: u32,
 }
 
 impl RunQueue {
     /// An empty queue on a PE whose timer counts so fast.
     pub const fn new(ticks_per_second: u64) -> Self {
-        let slice = ticks_per_second / 1_000_000 * crate::SLICE_MICROSECONDS;
+        let ticks = ticks_per_second / 1_000_000;
+        let (slice, turn) = (ticks * crate::SLICE_MICROSECONDS, ticks * crate::TURN_MICROSECONDS);
         let heap = [Queued { vruntime: 0, arrival: 0, slot: VcpuSlot(0) }; CAPACITY];
-        Self { heap, len: 0, floor: 0, running: None, slice, arrivals: 0 }
+        Self { heap, len: 0, floor: 0, running: None, picked: 0, slice, turn, arrivals: 0 }
     }
 
     /// vCPUs that wait.
@@ -81,7 +87,12 @@ impl RunQueue {
         }
         // A lead of less than an eighth of a slice isn't worth a switch.
         match self.running {
-            Some(running) if behind(share.vruntime.wrapping_add(self.slice / 8), running) => Woken::Preempts,
+            Some(running) if behind(share.vruntime.wrapping_add(self.slice / 8), running) => {
+                match self.turn.saturating_sub(running.wrapping_sub(self.picked)) {
+                    0 => Woken::Preempts,
+                    left => Woken::Soon(left),
+                }
+            }
             _ => Woken::Waits,
         }
     }
@@ -110,6 +121,7 @@ impl RunQueue {
             self.remove_at(0);
         }
         self.running = Some(next.vruntime);
+        self.picked = next.vruntime;
         self.raise_floor(next.vruntime);
         Some(next.slot)
     }

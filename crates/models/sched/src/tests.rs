@@ -119,6 +119,36 @@ fn a_waker_preempts_a_hog_but_not_another_waker() {
     assert_eq!(queue.wake(VcpuSlot(3), &mut third), Woken::Waits);
 }
 
+/// One that wakes whenever the other begins: a switch and a wake-up take five ticks of each.
+#[test]
+fn who_wakes_at_once_again_and_again_leaves_the_other_its_turn() {
+    let mut queue = RunQueue::new(TICKS_PER_SECOND);
+    let (mut hog, mut napper) = (Share::new(Weight::DEFAULT), Share::new(Weight::DEFAULT));
+    assert!(queue.arrive(VcpuSlot(1), &mut hog));
+    assert_eq!(queue.pick(), Some(VcpuSlot(1)));
+    queue.charge(&mut hog, 100 * SLICE);
+    let (mut worked, mut naps) = (0, 0);
+    while naps < 1000 {
+        queue.charge(&mut hog, 5);
+        match queue.wake(VcpuSlot(2), &mut napper) {
+            Woken::Preempts => {}
+            Woken::Soon(left) => {
+                assert!(left <= crate::TURN_MICROSECONDS);
+                queue.charge(&mut hog, left);
+                worked += left;
+            }
+            other => panic!("{other:?}"),
+        }
+        assert!(queue.requeue(VcpuSlot(1), &hog));
+        assert_eq!(queue.pick(), Some(VcpuSlot(2)));
+        queue.charge(&mut napper, 5);
+        queue.block();
+        assert_eq!(queue.pick(), Some(VcpuSlot(1)));
+        naps += 1;
+    }
+    assert!(worked >= 20 * naps, "{worked} ticks of work beside {naps} naps");
+}
+
 #[test]
 fn sleep_is_no_hoard() {
     let mut queue = RunQueue::new(TICKS_PER_SECOND);

@@ -79,6 +79,8 @@ pub(super) struct Slots {
     since: u64,
     /// When its turn is over, if others wait.
     pub(super) slice_end: u64,
+    /// It made way for an interrupt of the host's: perhaps before its first instruction.
+    pub(super) interrupted: bool,
 }
 
 impl Slots {
@@ -89,6 +91,7 @@ impl Slots {
             guests: 0,
             since: 0,
             slice_end: u64::MAX,
+            interrupted: false,
         }
     }
 
@@ -192,7 +195,16 @@ impl Slots {
         place.queued = true;
         place.since = now;
         place.wake_at = u64::MAX;
-        self.queue.wake(VcpuSlot(slot), &mut place.share) == Woken::Preempts
+        match self.queue.wake(VcpuSlot(slot), &mut place.share) {
+            Woken::Preempts => true,
+            // Its own doing: it got somewhere.
+            Woken::Soon(_) if !self.interrupted => true,
+            Woken::Soon(left) => {
+                self.slice_end = self.slice_end.min(now.saturating_add(left));
+                false
+            }
+            Woken::Waits | Woken::Full => false,
+        }
     }
 
     /// The vCPU that ran waits until `wake_at`, or until it is woken.
