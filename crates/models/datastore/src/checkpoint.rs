@@ -128,7 +128,9 @@ impl<P: BlockPort> Store<P> {
                 return false;
             }
             self.checkpoint_wanted = false;
-            let useful = !self.active.is_empty() || self.space.freed > 0 || self.grown_from.is_some();
+            // A made-up root may let the log be full without a change in it: the next root begins it anew.
+            let makes_room = self.space.freed > 0 || self.log_is_full();
+            let useful = !self.active.is_empty() || makes_room || self.grown_from.is_some();
             if !useful {
                 self.checkpoint_forced = false;
                 self.wake(|wait| matches!(wait, Wait::Space | Wait::Log));

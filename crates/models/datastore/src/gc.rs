@@ -52,20 +52,6 @@ pub(crate) fn blank_record(layer: u64, parent: u64, from: u64, end: u64) -> (Rec
 }
 
 impl<P: BlockPort> Store<P> {
-    /// No layer of the chain has a page for the block's chunk.
-    pub(crate) fn is_blank(&mut self, layer: u64, block: u64) -> Result<bool, Need> {
-        let mut layer = layer;
-        while layer != 0 {
-            let key = Key { owner: layer, index: block / CHUNK_BLOCKS };
-            let frozen = self.frozen.as_ref().is_some_and(|g| g.chunks.contains_key(&key));
-            if frozen || self.active.chunks.contains_key(&key) || self.tree_get(key)?.is_some() {
-                return Ok(false);
-            }
-            layer = self.catalog.parent(layer);
-        }
-        Ok(true)
-    }
-
     /// Space is being given back.
     pub fn collecting(&self) -> bool {
         self.collector.job.is_some() || self.collector.look

@@ -1,10 +1,12 @@
 //! Finding what a block of a layer is: generations in memory first, then the tree, then the parent layer.
 //!
-//! Called by: requests, collector, send. A metadata page that is not in memory ends the lookup with `Need`; the
-//! caller fetches it and asks again from the start, so that no state is kept between.
+//! Called by: requests, collector, send. A metadata page that is not in memory ends the lookup with `Need`; the caller
+//! fetches it and asks again. Within a layer nothing is kept between. Along a chain the lookup goes on at the layer where it
+//! ended ([`Trails`]): a chain may be longer than the cache, which then never had all of its pages at once.
 
 use crate::error::Error;
 use crate::format::Pointer;
+use crate::log::Record;
 use crate::overlay::{Known, locate};
 use crate::port::BlockPort;
 use crate::store::{Need, Store};
@@ -13,10 +15,13 @@ use crate::tree::{
     upper_bound,
 };
 use crate::wire::{PageBytes, index};
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 /// Most blocks of one look-up of a run.
 const LOOKUP: usize = 32;
+/// More than there can be requests in flight.
+const MOST_TRAILS: usize = 2048;
 
 /// Where a descent ended.
 pub(crate) struct Found {
@@ -26,6 +31,56 @@ pub(crate) struct Found {
     pub bound: Option<Key>,
     /// The key under which the parent node has it; `None` for the root.
     pub separator: Option<Key>,
+}
+
+/// How far lookups along chains have come, by what they ask: layer, floor, first block, count (0: whether anything is there).
+#[derive(Default)]
+pub(crate) struct Trails(BTreeMap<Ask, (u64, Vec<Mapping>)>);
+
+type Ask = (u64, u64, u64, usize);
+
+impl Trails {
+    /// Goes on where the same lookup has ended; without one at its first layer.
+    fn resume(&mut self, ask: Ask, found: &mut [Mapping]) -> u64 {
+        let Some((at, before)) = self.0.remove(&ask) else { return ask.0 };
+        for (place, mapping) in found.iter_mut().zip(before) {
+            *place = mapping;
+        }
+        at
+    }
+
+    fn keep(&mut self, ask: Ask, need: Need, at: u64, found: &[Mapping]) {
+        if matches!(need, Need::Failed(_)) {
+            return;
+        }
+        // Some are of requests that have ended otherwise.
+        if self.0.len() >= MOST_TRAILS {
+            self.0.clear();
+        }
+        self.0.insert(ask, (at, found.to_vec()));
+    }
+
+    /// What a layer had may be in another one now, or the first layer may have more: who asks from now on has to see it.
+    pub(crate) fn note(&mut self, record: &Record) {
+        let chunk_of = |chunk: &u64| chunk.saturating_mul(CHUNK_BLOCKS);
+        let (changed, first, count) = match record {
+            Record::Entry { .. } => return self.0.clear(),
+            Record::Absorb { chunk, .. } => (None, chunk_of(chunk), CHUNK_BLOCKS),
+            Record::Map { layer, block, crcs, .. } => (Some(*layer), *block, crcs.len() as u64),
+            Record::Blank { layer, block, count, .. } => (Some(*layer), *block, u64::from(*count)),
+            Record::Clear { layer, chunk, .. } => (Some(*layer), chunk_of(chunk), CHUNK_BLOCKS),
+        };
+        let end = first.saturating_add(count);
+        self.0.retain(|(layer, _, block, len), _| {
+            // The others are frozen.
+            let concerned = changed.is_none_or(|changed| changed == *layer);
+            let (from, len) = match *len {
+                0 => (block.saturating_sub(block % CHUNK_BLOCKS), CHUNK_BLOCKS),
+                len => (*block, len as u64),
+            };
+            !concerned || from >= end || first >= from.saturating_add(len)
+        });
+    }
 }
 
 fn corrupt(pointer: Pointer) -> Need {
@@ -151,13 +206,43 @@ impl<P: BlockPort> Store<P> {
         let in_chunk = index(CHUNK_BLOCKS.saturating_sub(block % CHUNK_BLOCKS));
         let mut found = [Mapping::ABSENT; LOOKUP];
         let found = found.get_mut(..count.min(LOOKUP).min(in_chunk)).unwrap_or_default();
-        let mut layer = layer;
-        while layer != 0 && found.contains(&Mapping::ABSENT) {
-            self.own_mappings(layer, block, found)?;
-            layer = self.catalog.parent(layer);
-        }
+        self.walk(layer, 0, block, found)?;
         into.extend_from_slice(found);
         Ok(())
+    }
+
+    /// Looks along a chain, down to (and without) the layer `floor`.
+    fn walk(&mut self, layer: u64, floor: u64, block: u64, found: &mut [Mapping]) -> Result<(), Need> {
+        let ask = (layer, floor, block, found.len());
+        let mut at = self.trails.resume(ask, found);
+        while at != 0 && at != floor && found.contains(&Mapping::ABSENT) {
+            if let Err(need) = self.own_mappings(at, block, found) {
+                self.trails.keep(ask, need, at, found);
+                return Err(need);
+            }
+            at = self.catalog.parent(at);
+        }
+        Ok(())
+    }
+
+    /// No layer of the chain has a page for the block's chunk.
+    pub(crate) fn is_blank(&mut self, layer: u64, block: u64) -> Result<bool, Need> {
+        let ask = (layer, 0, block, 0);
+        let mut at = self.trails.resume(ask, &mut []);
+        while at != 0 {
+            let key = Key { owner: at, index: block / CHUNK_BLOCKS };
+            let frozen = self.frozen.as_ref().is_some_and(|g| g.chunks.contains_key(&key));
+            let known = frozen || self.active.chunks.contains_key(&key);
+            match self.tree_get(key).map(|found| known || found.is_some()) {
+                Ok(true) => return Ok(false),
+                Ok(false) => at = self.catalog.parent(at),
+                Err(need) => {
+                    self.trails.keep(ask, need, at, &[]);
+                    return Err(need);
+                }
+            }
+        }
+        Ok(true)
     }
 
     /// What one layer says of those blocks of a chunk that are still absent.
@@ -197,14 +282,9 @@ impl<P: BlockPort> Store<P> {
 
     /// What a block is, seen through the whole chain down to (and without) the layer `floor`.
     pub(crate) fn mapping(&mut self, layer: u64, block: u64, floor: u64) -> Result<Mapping, Need> {
-        let mut layer = layer;
-        while layer != 0 && layer != floor {
-            let mapping = self.own_mapping(layer, block)?;
-            if mapping != Mapping::ABSENT {
-                return Ok(mapping);
-            }
-            layer = self.catalog.parent(layer);
-        }
-        Ok(Mapping::ABSENT)
+        let mut found = [Mapping::ABSENT];
+        self.walk(layer, floor, block, &mut found)?;
+        let [mapping] = found;
+        Ok(mapping)
     }
 }

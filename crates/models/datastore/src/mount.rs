@@ -451,6 +451,7 @@ fn assemble<P: BlockPort>(
         cache: Cache::new(cache_pages),
         fetches: BTreeMap::new(),
         failed: BTreeMap::new(),
+        trails: crate::lookup::Trails::default(),
         space: Space::new(geometry, groups, root.freed),
         opening: None,
         group_wanted: false,

@@ -10,6 +10,7 @@ use crate::error::{Error, Event, ReadOnly};
 use crate::format::{Group, Pointer, Root, Superblock};
 use crate::gc::Collector;
 use crate::log::{LogWriter, Record};
+use crate::lookup::Trails;
 use crate::manage::Transaction;
 use crate::overlay::Generation;
 use crate::port::{BlockPort, Io, IoDone, IoOp};
@@ -163,6 +164,7 @@ pub struct Store<P: BlockPort> {
     pub(crate) cache: Cache<P::Page>,
     pub(crate) fetches: BTreeMap<u32, (Pointer, bool)>,
     pub(crate) failed: BTreeMap<u32, Error>,
+    pub(crate) trails: Trails,
     pub(crate) space: Space,
     pub(crate) opening: Option<Opening>,
     pub(crate) group_wanted: bool,
@@ -503,6 +505,7 @@ impl<P: BlockPort> Store<P> {
 
     /// Applies changes to memory. At run time they go to the log as well (`commit`); at replay they come from it.
     pub(crate) fn apply(&mut self, record: &Record) {
+        self.trails.note(record);
         match record {
             Record::Map { layer, block, first, crcs } => {
                 self.active.taken = self.active.taken.saturating_add(crcs.len() as u64);

@@ -262,6 +262,15 @@ fn operate(store: &mut Store<MemoryPort>, [what, which, a, b]: [u8; 4]) -> Resul
 mod tests {
     use super::{MemoryPort, mount_and_use, mutate, populated};
 
+    /// A log that is full for no reason but a root's numbers: found by `datastore_operations`.
+    #[test]
+    fn a_log_that_is_full_without_changes_is_begun_anew() {
+        let bytes = [0x01, 0x88, 0x31, 0x00, 0x01, 0x88, 0x17, 0, 0, 0, 0, 0, 0x14, 0, 1];
+        let mut port = populated(true);
+        let script = mutate(&mut port, &bytes);
+        mount_and_use(port, script);
+    }
+
     #[test]
     fn made_images_mount_and_work() {
         for trusting in [false, true] {

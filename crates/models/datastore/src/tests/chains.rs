@@ -295,3 +295,78 @@ fn it_grows_beside_a_checkpoint_again_and_again() {
     store.port().blocks = 100;
     assert_eq!(store.grow(), Ok(70_000), "never smaller");
 }
+
+/// The pages of a chain need not be in the cache all at once.
+#[test]
+fn a_chain_longer_than_the_cache_is_looked_through() {
+    let mut store = fresh(20_000);
+    let v = volume(&mut store, "v", 1016);
+    let Target::Volume(id) = v else { panic!() };
+    write(&mut store, v, 0, 32, 1).unwrap();
+    for n in 0..300 {
+        // Each layer has a page of its own for the chunk.
+        write(&mut store, v, 100, 1, 1).unwrap();
+        retry(&mut store, |store| store.snapshot(&[id], &std::format!("{n}"), 0, [1; 16]));
+    }
+    settle(&mut store);
+    let mut store = super::remount(store.into_port());
+    let bytes = request(&mut store, v, Op::Read { sector: 0, sectors: 300 }, 0).unwrap();
+    assert!(
+        bytes[..32 * 4096].iter().all(|byte| *byte == 1) && bytes[32 * 4096..].iter().all(|byte| *byte == 0)
+    );
+    let part = Op::Write { sector: 9, sectors: 1, durable: false };
+    request(&mut store, v, part, 2).unwrap();
+    let bytes = request(&mut store, v, Op::Read { sector: 8, sectors: 8 }, 0).unwrap();
+    assert_eq!(bytes.iter().step_by(512).copied().collect::<Vec<u8>>(), [1, 2, 1, 1, 1, 1, 1, 1]);
+    request(&mut store, v, Op::Discard { sector: 508 * 8, sectors: 508 * 8 }, 0).unwrap();
+    let last = store.catalog().snapshot(id, "299").unwrap();
+    let (mut at, mut changes) = (0, Vec::new());
+    while at < 1016 {
+        at = retry(&mut store, |store| store.changes(last, None, at, &mut changes));
+    }
+    assert_eq!(changes.len(), 33);
+}
+
+/// A read that is on its way down a chain gives no later read what was overwritten meanwhile.
+#[test]
+fn a_read_behind_a_write_sees_it_whatever_an_earlier_one_has_found() {
+    for polls in 0..60 {
+        let mut store = fresh(8000);
+        let v = volume(&mut store, "v", 1016);
+        let Target::Volume(id) = v else { panic!() };
+        write(&mut store, v, 0, 8, 1).unwrap();
+        for n in 0..12 {
+            write(&mut store, v, 100, 1, 1).unwrap();
+            retry(&mut store, |store| store.snapshot(&[id], &std::format!("{n}"), 0, [1; 16]));
+        }
+        settle(&mut store);
+        let mut store = super::remount(store.into_port());
+        let early = Op::Read { sector: 0, sectors: 64 };
+        store.submit(1, v, early, &mut |_, _| {}).unwrap();
+        (0..polls).for_each(|_| _ = store.poll());
+        // Submitted and completed while the first one may still look.
+        store
+            .submit(2, v, Op::Write { sector: 16, sectors: 8, durable: false }, &mut |_, into| into.fill(2))
+            .unwrap();
+        let mut ended = [false; 3];
+        while !ended[2] {
+            store.poll();
+            while let Some(done) = store.completion() {
+                done.result.unwrap();
+                ended[done.token as usize] = true;
+                store.recycle(done.pages);
+            }
+        }
+        store.submit(0, v, early, &mut |_, _| {}).unwrap();
+        while !ended[0] {
+            store.poll();
+            while let Some(done) = store.completion() {
+                ended[done.token as usize] = true;
+                let mut bytes = Vec::new();
+                done.for_each(|_, piece| bytes.extend_from_slice(piece));
+                store.recycle(done.pages);
+                assert!(done.token == 1 || bytes[2 * 4096] == 2, "after {polls} polls");
+            }
+        }
+    }
+}
