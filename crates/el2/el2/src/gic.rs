@@ -62,8 +62,6 @@ pub trait Hardware {
     fn here() -> Self;
     /// Acknowledges the next pending interrupt, which is active then.
     fn acknowledge() -> Acknowledged;
-    /// What [`Self::acknowledge`] would give: ICC_HPPIR1_EL1, GICC_HPPIR.
-    fn peek() -> Acknowledged;
     /// Drops the running priority: others may come.
     fn drop_priority(interrupt: Acknowledged);
     /// Ends an interrupt that EL2 handled.
@@ -82,35 +80,92 @@ pub trait Hardware {
     fn set_control(&mut self, value: u64);
     /// GICH_VMCR, ICH_VMCR_EL2.
     fn vmcr(&self) -> u64;
+    /// What a switch keeps beside the list registers.
+    fn save(to: &mut Interface);
+    /// Puts it back.
+    fn load(from: &Interface);
 }
 
-/// The list-register state of a vCPU that is not loaded.
-#[derive(Clone, Debug)]
-pub(crate) enum VirtualState {
-    V2(v2::Saved),
-    V3(v3::Saved),
+/// List registers that the vGIC uses at most.
+const LISTS: usize = 16;
+
+/// A vCPU's virtual interface while it is not loaded, but for its list registers.
+#[derive(Clone, Debug, Default)]
+pub struct Interface {
+    /// GICH_VMCR, ICH_VMCR_EL2.
+    vmcr: u64,
+    /// GICH_HCR, ICH_HCR_EL2.
+    control: u64,
+    /// GICH_APR; ICH_AP0R<n>_EL2 and ICH_AP1R<n>_EL2 for each n.
+    active: [[u64; 2]; 4],
+    /// Of each group, registers of active priorities beside the first: 1 or 3 on a GICv3 with more than five bits of
+    /// priority.
+    further: u32,
 }
 
-impl VirtualState {
+impl Interface {
+    /// Of a vCPU that has not run yet.
     pub(crate) fn new() -> Self {
-        if is_v3() { Self::V3(v3::Saved::default()) } else { Self::V2(v2::Saved::default()) }
+        let further = if is_v3() { v3::further_active_priorities() } else { 0 };
+        Self { control: 1, further, ..Self::default() }
     }
 }
 
-/// The virtual interface stays on, with nothing in it: another is loaded next, or [`leave_empty`] is called.
-#[inline(always)]
-pub(crate) fn save(state: &mut VirtualState) {
-    match state {
-        VirtualState::V3(saved) => saved.save(),
-        VirtualState::V2(saved) => saved.save(),
-    }
+/// The list registers of a vCPU that is not loaded.
+#[derive(Clone, Debug)]
+pub(crate) struct Lists {
+    /// Those that exist and are used by the vGIC.
+    all: u32,
+    used: u32,
+    values: [u64; LISTS],
 }
 
-#[inline(always)]
-pub(crate) fn load(state: &mut VirtualState) {
-    match state {
-        VirtualState::V3(saved) => saved.load(),
-        VirtualState::V2(saved) => saved.load(),
+impl Lists {
+    pub(crate) fn new() -> Self {
+        let count = if is_v3() { ListRegistersV3::here().count() } else { ListRegistersV2::here().count() };
+        Self { all: (2 << (count - 1).min(LISTS - 1)) - 1, used: 0, values: [0; LISTS] }
+    }
+
+    /// They are empty then: another vCPU's are loaded next, or [`leave_empty`] is called.
+    #[inline(always)]
+    pub(crate) fn save<H: Hardware>(&mut self) {
+        let mut here = H::here();
+        self.used = !(here.empty() as u32) & self.all;
+        if self.used != 0 {
+            self.save_used(&mut here);
+        }
+    }
+
+    #[inline(never)]
+    fn save_used(&mut self, here: &mut impl Hardware) {
+        for index in self.in_use() {
+            self.values[index] = here.get(index);
+            here.set(index, 0);
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn load<H: Hardware>(&self) {
+        if self.used != 0 {
+            self.load_used(&mut H::here());
+        }
+    }
+
+    #[inline(never)]
+    fn load_used(&self, here: &mut impl Hardware) {
+        for index in self.in_use() {
+            here.set(index, self.values[index]);
+        }
+    }
+
+    /// The indices of the list registers in use.
+    fn in_use(&self) -> impl Iterator<Item = usize> + use<> {
+        let mut left = self.used;
+        core::iter::from_fn(move || {
+            let index = left.trailing_zeros() as usize;
+            left &= left.wrapping_sub(1);
+            (index < LISTS).then_some(index)
+        })
     }
 }
 

@@ -13,8 +13,8 @@ use spin::Mutex;
 pub const BLOCK_BYTES: u64 = 2 << 20;
 /// Prepared blocks that idle PEs keep: 16 MiB.
 const PREPARED: usize = 8;
-/// Zeroed at a time: about 26,000 instructions, half of what a host task may run.
-const STEP_BYTES: u64 = 512 << 10;
+/// Zeroed at a time: some 3,300 instructions, for which an interrupt of an idle PE waits.
+const STEP_BYTES: u64 = 64 << 10;
 /// Ranges that may be RAM: board memory minus what is reserved.
 const MAX_RANGES: usize = 80;
 /// Blocks that the heap may take: 256 MiB.

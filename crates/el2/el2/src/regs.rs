@@ -17,14 +17,22 @@ macro_rules! read {
     }};
 }
 
-/// Writes a system register.
+/// Writes a system register. A literal 0 needs no register to come from.
 macro_rules! write {
+    ($register:literal, 0) => {
+        $crate::regs::write!(@ $register, "xzr")
+    };
     ($register:literal, $value:expr) => {{
         let value: u64 = $value;
+        $crate::regs::write!(@ $register, "{}", value)
+    }};
+    (@ $register:literal, $source:literal $(, $value:ident)?) => {{
         // SAFETY: only registers of the guest's context, of the timer and GIC interfaces, and (in `mmu`, `boot`)
         // of EL2's own translation are written; each writer keeps the mappings that Rust relies on.
         unsafe {
-            core::arch::asm!(concat!("msr ", $register, ", {}"), in(reg) value, options(nostack, preserves_flags))
+            core::arch::asm!(
+                concat!("msr ", $register, ", ", $source) $(, in(reg) $value)?, options(nostack, preserves_flags)
+            )
         }
     }};
 }

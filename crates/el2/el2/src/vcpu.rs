@@ -7,7 +7,7 @@
 mod trap;
 
 use crate::context::Context;
-use crate::gic::{self, VirtualState};
+use crate::gic::{self, Hardware, Interface, Lists};
 use crate::kernel::{Kernel, Layout};
 use crate::pe::Pe;
 use crate::vectors;
@@ -27,10 +27,12 @@ pub struct Vcpu<K: Kernel> {
     history_loops: u32,
     fp_pe: u16,
     serial: u64,
+    /// Near the start, where pairs of registers move by one instruction.
+    interface: Interface,
     /// The vmkernel's part.
     pub state: K::Vcpu,
     context: Context,
-    lists: VirtualState,
+    lists: Lists,
 }
 
 pub(crate) const HISTORY_LOOPS: usize = 264;
@@ -76,7 +78,8 @@ impl<K: Kernel> Unbound<K> {
             serial: SERIAL.fetch_add(1, Ordering::Relaxed),
             state,
             context: Context::new(start.entry, start.mpidr, start.vttbr, HCR, start.counter_offset),
-            lists: VirtualState::new(),
+            interface: Interface::new(),
+            lists: Lists::new(),
         });
         vcpu.x[0] = start.x0;
         Self(vcpu)
@@ -140,13 +143,14 @@ impl<K: Kernel> Parked<K> {
         self.0.context.trap_wfi(trap);
     }
 
-    /// Puts the vCPU into the hardware of this PE.
+    /// Puts the vCPU into the hardware of this PE, whose GIC is an `H`.
     #[inline(always)]
-    pub fn load(self, pe: &mut Pe<K>) -> Loaded<K> {
+    pub fn load<H: Hardware>(self, pe: &mut Pe<K>) -> Loaded<K> {
         let vcpu = Box::leak(self.0);
         debug_assert!(core::ptr::eq(vcpu.pe, pe), "a parked vCPU is of this PE");
         vcpu.context.load(pe.fp_owner == vcpu.serial && vcpu.fp_pe == pe.id().0);
-        gic::load(&mut vcpu.lists);
+        vcpu.lists.load::<H>();
+        H::load(&vcpu.interface);
         Loaded(NonNull::from(vcpu), PhantomData)
     }
 }
@@ -192,12 +196,13 @@ impl<K: Kernel> Loaded<K> {
         unsafe { self.0.as_mut() }
     }
 
-    /// Takes the vCPU out of the hardware.
+    /// Takes the vCPU out of the hardware of this PE, whose GIC is an `H`.
     #[inline(always)]
-    pub fn unload(mut self) -> Parked<K> {
+    pub fn unload<H: Hardware>(mut self) -> Parked<K> {
         let vcpu = self.vcpu();
         vcpu.context.save();
-        gic::save(&mut vcpu.lists);
+        H::save(&mut vcpu.interface);
+        vcpu.lists.save::<H>();
         // SAFETY: the pointer came from `Box::leak` in `load`, and `self` is gone.
         Parked(unsafe { Box::from_raw(self.0.as_ptr()) }, PhantomData)
     }

@@ -186,7 +186,7 @@ fn build(
         pause: Pause::default(),
         drains: AtomicBool::new(false),
         started_at: AtomicU64::new(0),
-        last_on: (0..drivers::board::MAX_PES).map(|_| AtomicU8::new(0)).collect(),
+        last_on: [const { AtomicU8::new(0) }; drivers::board::MAX_PES],
     }))
 }
 

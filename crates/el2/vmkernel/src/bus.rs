@@ -8,6 +8,7 @@ use crate::{Loaded, Pe};
 use machine::DeviceKind;
 use ports::{MmioDevice, Width};
 use specs::Ipa;
+use vgic::VcpuSet;
 
 /// A device's registers.
 #[derive(Clone, Copy, Debug)]
@@ -94,6 +95,15 @@ fn read_folded(vcpu: &mut Loaded, device: DeviceKind, offset: u64, width: Width)
     }
 }
 
+/// A store, in the region of the hint, that is frequent and soon done; the vCPUs that it concerns.
+#[inline(always)]
+pub fn write_short(vcpu: &Loaded, access: Access, value: u64) -> Option<VcpuSet> {
+    if vcpu.hint.device != DeviceKind::Gicd {
+        return None;
+    }
+    vcpu.signals.vgic.gicd_write_short(vcpu.index, access.offset, access.width, value)
+}
+
 /// A guest's store in the region of the hint.
 #[inline(always)]
 pub fn write(pe: &mut Pe, vcpu: &mut Loaded, access: Access, value: u64) {
@@ -107,7 +117,6 @@ pub fn write(pe: &mut Pe, vcpu: &mut Loaded, access: Access, value: u64) {
             let set = vcpu.signals.vgic.gicr_write(vcpu.index, offset, width, value);
             vcpu.signals.wake(set);
         }
-        DeviceKind::Uart => vcpu.vm.devices.uart.lock().write(offset, width, value),
         device => devices::write(pe, &vcpu.vm, device, offset, width, value),
     }
 }

@@ -285,6 +285,7 @@ fn write_simple(vm: &Vm, device: DeviceKind, offset: u64, width: Width, value: u
         DeviceKind::Gpio => devices.gpio.lock().write(offset, width, value),
         DeviceKind::FlashCode => devices.code.lock().write(offset, width, value),
         DeviceKind::FlashVariables => write_flash(vm, offset, width, value),
+        DeviceKind::Uart => devices.uart.lock().write(offset, width, value),
         _ => {}
     }
 }

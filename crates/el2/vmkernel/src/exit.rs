@@ -95,35 +95,28 @@ fn interrupt_on<H: Hardware>(pe: &mut Pe, mut vcpu: Loaded) -> Loaded {
 }
 
 /// The virtual timer of the vCPU that was just loaded is due: takes its interrupt, if it has come to this PE already.
-#[inline(never)]
-pub fn take_timer(pe: &mut Pe, vcpu: &VcpuState) {
-    if gic::is_v3() {
-        take_timer_on::<ListRegistersV3>(pe, vcpu);
-    } else {
-        take_timer_on::<ListRegistersV2>(pe, vcpu);
+#[inline(always)]
+pub fn take_timer<H: Hardware>(pe: &mut Pe, vcpu: &VcpuState) {
+    let interrupt = H::acknowledge();
+    if !interrupt.is(VIRTUAL_TIMER) {
+        return take_instead(pe, interrupt);
     }
+    H::drop_priority(interrupt);
+    let lists = &mut Lists::<H>::here();
+    vcpu.signals.wake(vcpu.signals.vgic.inject_hardware(vcpu.index, VIRTUAL_TIMER, lists));
 }
 
-#[inline(always)]
-fn take_timer_on<H: Hardware>(pe: &mut Pe, vcpu: &VcpuState) {
-    if !H::peek().is(VIRTUAL_TIMER) {
-        return;
+/// Another is more urgent, or came first. The PE's own PPIs are levels: they come again. A kick has nothing more to say than
+/// that there is something to look at, which follows.
+#[cold]
+fn take_instead(pe: &mut Pe, interrupt: gic::Acknowledged) {
+    let Some(intid) = interrupt.intid() else { return };
+    gic::settle();
+    gic::drop_priority(interrupt);
+    if !intid.is_private() {
+        crate::start::device_interrupt(pe, intid);
     }
-    let interrupt = H::acknowledge();
-    if interrupt.is(VIRTUAL_TIMER) {
-        H::drop_priority(interrupt);
-        let lists = &mut Lists::<H>::here();
-        vcpu.signals.wake(vcpu.signals.vgic.inject_hardware(vcpu.index, VIRTUAL_TIMER, lists));
-    } else if let Some(intid) = interrupt.intid() {
-        // Another came in between. The PE's own PPIs are levels: they come again. A kick has nothing more to say than that
-        // there is something to look at, which follows.
-        gic::settle();
-        H::drop_priority(interrupt);
-        if !intid.is_private() {
-            crate::start::device_interrupt(pe, intid);
-        }
-        H::deactivate(interrupt);
-    }
+    gic::deactivate(interrupt);
 }
 
 #[inline(never)]

@@ -117,12 +117,8 @@ pub fn deliverable(vgic: &Vgic, me: VcpuIndex) -> bool {
     }
 }
 
-/// [`Vgic::holds_hardware`] with this PE's list registers.
+/// [`Vgic::holds_hardware`] with this PE's list registers, which are an `H`.
 #[inline(always)]
-pub fn holds_hardware(vgic: &Vgic, me: VcpuIndex) -> bool {
-    if el2::gic::is_v3() {
-        vgic.holds_hardware(me, &Lists::<ListRegistersV3>::here())
-    } else {
-        vgic.holds_hardware(me, &Lists::<ListRegistersV2>::here())
-    }
+pub fn hold_hardware<H: Hardware>(vgic: &Vgic, me: VcpuIndex) -> bool {
+    vgic.holds_hardware(me, &Lists::<H>::here())
 }

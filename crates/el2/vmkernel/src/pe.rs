@@ -25,10 +25,10 @@ use crate::{Loaded, Parked, Pe};
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
-use el2::gic::{self, VIRTUAL_TIMER};
+use el2::gic::{self, Hardware, ListRegistersV2, ListRegistersV3, VIRTUAL_TIMER};
 use machine::DeviceKind;
 use shared::{HOME, LOOK};
-use slots::{Slot, Slots, Turn};
+use slots::{Slot, Slots, Standing, Turn};
 use specs::PeId;
 
 /// The vmkernel's part of a PE.
@@ -162,7 +162,7 @@ fn attend(pe: &mut Pe, vcpu: Loaded) -> Loaded {
     let what = pe.state.shared.take_attention();
     let now = el2::regs::counter();
     // Also before others come by mail: their clocks are set by the one that runs.
-    pe.state.slots.charge(vcpu.home.slot, now);
+    pe.state.slots.charge(vcpu.home.slot(), now);
     let preempts = pe.state.take_woken(what, now);
     if what & (LOOK | HOME) != 0 {
         return reconsider(pe, vcpu, what, preempts);
@@ -206,7 +206,7 @@ fn guests_changed(state: &mut PeState, current: Option<&mut Loaded>) {
 
 /// The loaded vCPU's VM hears what it did so far.
 fn tell_times(pe: &mut Pe, vcpu: &mut Loaded) {
-    let (ran, waited) = pe.state.slots.times(vcpu.home.slot);
+    let (ran, waited) = pe.state.slots.times(vcpu.home.slot());
     vcpu.note_times(ran, waited);
     vcpu.tell_exits();
 }
@@ -226,11 +226,12 @@ pub fn retire(pe: &mut Pe, mut vcpu: Loaded) -> Loaded {
     release_timer(&mut vcpu);
     lists::reset_vcpu(&signals.vgic, vcpu.index);
     vcpu.set_run(RunState::Off);
-    let slot = vcpu.home.slot;
+    let slot = vcpu.home.slot();
     pe.state.slots.charge(slot, el2::regs::counter());
     let (ran, waited) = pe.state.slots.times(slot);
     vcpu.note_times(ran, waited);
-    let parked = vcpu.unload();
+    let parked =
+        if pe.has_gic_v3() { vcpu.unload::<ListRegistersV3>() } else { vcpu.unload::<ListRegistersV2>() };
     // Its VM may end with it.
     el2::vcpu::leave_empty();
     pe.state.slots.queue.block();
@@ -258,7 +259,7 @@ pub fn block(pe: &mut Pe, vcpu: Loaded) -> Loaded {
     }
     // While it stays loaded its virtual timer fires in hardware.
     let (wake_at, now) = (vcpu.physical_deadline(), el2::regs::counter());
-    pe.state.slots.block(vcpu.home.slot, wake_at, now);
+    pe.state.slots.block(vcpu.home.slot(), wake_at, now);
     pe.state.expect(wake_at);
     next(pe, Some(vcpu), now)
 }
@@ -269,7 +270,7 @@ pub fn yield_to_others(pe: &mut Pe, vcpu: Loaded) -> Loaded {
         return go_on(pe, vcpu);
     }
     let now = el2::regs::counter();
-    pe.state.slots.charge(vcpu.home.slot, now);
+    pe.state.slots.charge(vcpu.home.slot(), now);
     make_way(pe, vcpu, now)
 }
 
@@ -277,7 +278,7 @@ pub fn yield_to_others(pe: &mut Pe, vcpu: Loaded) -> Loaded {
 #[inline(always)]
 fn make_way(pe: &mut Pe, vcpu: Loaded, now: u64) -> Loaded {
     vcpu.set_run(RunState::Ready);
-    pe.state.slots.requeue(vcpu.home.slot, now);
+    pe.state.slots.requeue(vcpu.home.slot(), now);
     let current = if now >= pe.state.slots.slice_end { balance::even_out(pe, vcpu, now) } else { Some(vcpu) };
     next(pe, current, now)
 }
@@ -294,8 +295,16 @@ pub fn next(pe: &mut Pe, current: Option<Loaded>, now: u64) -> Loaded {
 }
 
 /// [`next`] where nothing is ready, or more is to be done.
+fn wait(pe: &mut Pe, current: Option<Loaded>) -> Loaded {
+    if pe.has_gic_v3() {
+        wait_on::<ListRegistersV3>(pe, current)
+    } else {
+        wait_on::<ListRegistersV2>(pe, current)
+    }
+}
+
 #[inline(never)]
-fn wait(pe: &mut Pe, mut current: Option<Loaded>) -> Loaded {
+fn wait_on<H: Hardware>(pe: &mut Pe, mut current: Option<Loaded>) -> Loaded {
     if current.is_none() {
         el2::vcpu::leave_empty();
     }
@@ -303,63 +312,74 @@ fn wait(pe: &mut Pe, mut current: Option<Loaded>) -> Loaded {
         if pe.state.shared.needs_attention() {
             let what = pe.state.shared.take_attention();
             pe.state.take_woken(what, el2::regs::counter());
-            if what & HOME != 0 {
-                crate::home::work(pe);
-            }
-            if what & LOOK != 0 {
-                idle::look_around(pe);
-                pe.state.soonest = idle::soonest(&mut pe.state);
-                if let Some(vcpu) = &mut current {
-                    tell_times(pe, vcpu);
-                }
-                guests_changed(&mut pe.state, current.as_mut());
+            if what & (LOOK | HOME) != 0 {
+                current = idle::attend(pe, current, what);
                 if let Some(vcpu) = current.take_if(|vcpu| vcpu.vm.is_stopping()) {
                     return retire(pe, vcpu);
-                }
-                if let Some(vcpu) = current.take_if(|vcpu| vcpu.vm.is_paused()) {
-                    pause::stop_waiting(pe, vcpu);
                 }
             }
         }
         if let Some(turn) = pe.state.slots.pick(el2::regs::counter()) {
-            return run(pe, current, turn);
+            return run_on::<H>(pe, current, turn);
         }
-        idle::wait(pe, current.as_ref());
+        idle::wait::<H>(pe, current.as_deref());
     }
 }
 
 /// Whose turn it is runs. `current` is loaded.
-#[inline(never)]
+#[inline(always)]
 fn run(pe: &mut Pe, current: Option<Loaded>, turn: Turn) -> Loaded {
+    if pe.has_gic_v3() {
+        run_on::<ListRegistersV3>(pe, current, turn)
+    } else {
+        run_on::<ListRegistersV2>(pe, current, turn)
+    }
+}
+
+#[inline(always)]
+fn run_on<H: Hardware>(pe: &mut Pe, current: Option<Loaded>, turn: Turn) -> Loaded {
     match (current, turn) {
-        (current, Turn::Parked(parked)) => {
-            if let Some(vcpu) = current {
-                park(pe, vcpu);
-            }
-            let vcpu = load(pe, parked);
-            enter(pe, vcpu)
-        }
-        (Some(vcpu), Turn::Loaded) => enter(pe, vcpu),
+        (current, Turn::Parked(parked)) => switch::<H>(pe, current, parked),
+        (Some(vcpu), Turn::Loaded) => resume(pe, vcpu),
         (None, Turn::Loaded) => wait(pe, None),
     }
 }
 
+/// The loaded vCPU goes on.
+#[inline(never)]
+fn resume(pe: &mut Pe, vcpu: Loaded) -> Loaded {
+    enter(pe, vcpu)
+}
+
+/// Another vCPU takes the place of `current`.
+#[inline(never)]
+fn switch<H: Hardware>(pe: &mut Pe, current: Option<Loaded>, next: Parked) -> Loaded {
+    if let Some(vcpu) = current {
+        park_on::<H>(pe, vcpu);
+    }
+    let vcpu = load::<H>(pe, next);
+    enter(pe, vcpu)
+}
+
 /// Takes the loaded vCPU out of the hardware.
+fn park(pe: &mut Pe, vcpu: Loaded) {
+    if pe.has_gic_v3() { park_on::<ListRegistersV3>(pe, vcpu) } else { park_on::<ListRegistersV2>(pe, vcpu) }
+}
+
 #[inline(always)]
-fn park(pe: &mut Pe, mut vcpu: Loaded) {
-    if lists::holds_hardware(&vcpu.signals.vgic, vcpu.index) {
+fn park_on<H: Hardware>(pe: &mut Pe, mut vcpu: Loaded) {
+    if lists::hold_hardware::<H>(&vcpu.signals.vgic, vcpu.index) {
         release_timer(&mut vcpu);
     }
-    let (slot, timer_is_active) = (vcpu.home.slot, vcpu.timer_is_active);
-    let parked = vcpu.unload();
-    let deadline = parked.timer_deadline();
-    if let Some(place) = pe.state.slots.get(slot) {
-        place.parked = Some(parked);
-        // One that came already is noted in its vGIC, and comes no second time.
-        if let Some(deadline) = deadline.filter(|_| !place.queued && !timer_is_active) {
-            place.wake_at = place.wake_at.min(deadline);
-            pe.state.expect(deadline);
-        }
+    let parked = vcpu.unload::<H>();
+    let Some(place) = pe.state.slots.get(parked.home.slot()) else { return };
+    // One that came already is noted in its vGIC, and comes no second time.
+    let waits = place.standing == Standing::Blocked && !parked.timer_is_active;
+    let deadline = if waits { parked.timer_deadline() } else { None };
+    place.park(parked);
+    if let Some(deadline) = deadline {
+        place.wake_at = place.wake_at.min(deadline);
+        pe.state.expect(deadline);
     }
 }
 
@@ -373,22 +393,32 @@ fn release_timer(vcpu: &mut VcpuState) {
     }
 }
 
+/// What [`release_timer`] took comes back, if the vCPU still has it.
+#[inline(never)]
+fn regain_timer(vcpu: &mut VcpuState) -> bool {
+    vcpu.timer_is_active = false;
+    let holds = holds_timer(vcpu);
+    if holds {
+        gic::set_timer_active(true);
+    }
+    holds
+}
+
 fn holds_timer(vcpu: &VcpuState) -> bool {
     vcpu.signals.vgic.live_hardware(vcpu.index) & (1 << VIRTUAL_TIMER.0) != 0
 }
 
 /// Puts a vCPU into the hardware.
 #[inline(always)]
-fn load(pe: &mut Pe, parked: Parked) -> Loaded {
-    let mut vcpu = parked.load(pe);
+fn load<H: Hardware>(pe: &mut Pe, parked: Parked) -> Loaded {
+    let mut vcpu = parked.load::<H>(pe);
     if vcpu.vm.runs_another_on(pe.id(), vcpu.index) {
         vcpu.forget_translations();
     }
-    if core::mem::take(&mut vcpu.timer_is_active) && holds_timer(&vcpu) {
-        gic::set_timer_active(true);
-    } else if vcpu.timer_is_due() {
+    let regained = vcpu.timer_is_active && regain_timer(&mut vcpu);
+    if !regained && vcpu.timer_is_due() {
         // It fired while the vCPU was away: taken now, it saves an exit.
-        crate::exit::take_timer(pe, &vcpu);
+        crate::exit::take_timer::<H>(pe, &vcpu);
     }
     vcpu
 }
@@ -418,7 +448,7 @@ pub fn interrupted(pe: &mut Pe, vcpu: Loaded, handle: impl FnOnce(&mut Pe, Loade
 
 /// The PE's deadline came while the guest ran; whether one that it woke should run before this one.
 pub fn fire_deadlines(pe: &mut Pe, vcpu: &Loaded) -> bool {
-    pe.state.slots.charge(vcpu.home.slot, el2::regs::counter());
+    pe.state.slots.charge(vcpu.home.slot(), el2::regs::counter());
     idle::fire_deadlines(pe)
 }
 
@@ -443,7 +473,7 @@ pub fn rearm(pe: &mut Pe, vcpu: &Loaded) {
 /// A place for a vCPU that came.
 fn admit(pe: &mut Pe, mail: Mail) {
     let Mail { vcpu: mut unbound, share, moved } = mail;
-    let home = Home { pe: pe.id(), slot: pe.state.slots.free() };
+    let home = Home::new(pe.id(), pe.state.slots.free());
     let state = unbound.state();
     state.home = home;
     // From now on who stops the VM finds it here; what follows sees whoever did before.
@@ -456,5 +486,5 @@ fn admit(pe: &mut Pe, mail: Mail) {
     let now = el2::regs::counter();
     pe.state.shared.arrived(now);
     pe.state.next_balance = balance::after(now);
-    pe.state.slots.admit(home.slot, Slot::new(parked, share), now);
+    pe.state.slots.admit(home.slot(), Slot::new(parked, share), now);
 }

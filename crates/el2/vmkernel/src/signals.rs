@@ -36,25 +36,36 @@ pub enum RunState {
 #[derive(Debug, Default)]
 pub struct VcpuSignals(AtomicU64);
 
-/// Where a vCPU lives. In memory as in [`VcpuSignals`], so that it is read as one.
+/// Where a vCPU lives: as in [`VcpuSignals`], whose other bits are 0.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-#[repr(C, align(4))]
-pub struct Home {
-    /// Its place there.
-    pub slot: u16,
-    /// The PE.
-    pub pe: PeId,
-}
+pub struct Home(u64);
 
 impl Home {
+    /// In the place `slot` of a PE.
+    pub fn new(pe: PeId, slot: u16) -> Self {
+        Self(u64::from(pe.0) << 48 | u64::from(slot) << 32)
+    }
+
+    /// Its place there.
+    #[inline(always)]
+    pub fn slot(self) -> u16 {
+        (self.0 >> 32 & 0xffff) as u16
+    }
+
+    /// The PE.
+    #[inline(always)]
+    pub fn pe(self) -> PeId {
+        PeId((self.0 >> 48) as u16)
+    }
+
     #[inline(always)]
     fn word(self, state: RunState) -> u64 {
-        u64::from(u32::from(self.pe.0) << 16 | u32::from(self.slot)) << 32 | state as u64
+        self.0 | state as u64
     }
 
     #[inline(always)]
     fn of(word: u64) -> Self {
-        Self { slot: (word >> 32 & 0xffff) as u16, pe: PeId((word >> 48) as u16) }
+        Self(word & !0xffff_ffff)
     }
 }
 
@@ -83,16 +94,17 @@ impl VcpuSignals {
         is(seen, RunState::Blocked) && self.ready(seen)
     }
 
+    /// Whether it is ready by this call; `seen` says that it is blocked.
     #[inline(always)]
     fn ready(&self, seen: u64) -> bool {
-        let ready = Home::of(seen).word(RunState::Ready);
+        let ready = seen ^ (RunState::Blocked as u64 ^ RunState::Ready as u64);
         self.0.compare_exchange(seen, ready, Ordering::SeqCst, Ordering::Relaxed).is_ok()
     }
 
     /// The PE that has it, if one has.
     pub fn home(&self) -> Option<PeId> {
         let seen = self.0.load(Ordering::SeqCst);
-        (!is(seen, RunState::Off)).then(|| Home::of(seen).pe)
+        (!is(seen, RunState::Off)).then(|| Home::of(seen).pe())
     }
 }
 
@@ -137,12 +149,12 @@ impl Signals {
                 if !vcpu.ready(seen) {
                     continue;
                 }
-                self.host.pe(home.pe).wake(home.slot);
+                self.host.pe(home.pe()).wake(home.slot());
             } else if !is(seen, RunState::Running) {
                 continue;
             }
-            if home.pe != here {
-                el2::gic::kick(home.pe);
+            if home.pe() != here {
+                el2::gic::kick(home.pe());
             }
         }
     }

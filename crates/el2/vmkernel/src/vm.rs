@@ -14,7 +14,6 @@ use crate::signals::{Home, Signals};
 use crate::vcpu::VcpuState;
 use crate::world::World;
 use crate::{Parked, Pe, Unbound};
-use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -95,7 +94,7 @@ pub struct Vm {
     /// When it was powered on, by the physical counter.
     pub(crate) started_at: AtomicU64,
     /// Which vCPU each PE loaded last; 0: none, else one more than its index.
-    pub(crate) last_on: Box<[AtomicU8]>,
+    pub(crate) last_on: [AtomicU8; drivers::board::MAX_PES],
 }
 
 impl core::fmt::Debug for Vm {

@@ -115,10 +115,14 @@ impl RunQueue {
     pub fn pick(&mut self) -> Option<VcpuSlot> {
         let last = self.len.checked_sub(1)?;
         let next = *self.heap.first()?;
-        if last == 0 {
-            self.len = 0;
-        } else {
-            self.remove_at(0);
+        match last {
+            0 => self.len = 0,
+            1 => {
+                let [first, second, ..] = &mut self.heap;
+                *first = *second;
+                self.len = 1;
+            }
+            _ => self.remove_at(0),
         }
         self.running = Some(next.vruntime);
         self.picked = next.vruntime;
@@ -181,56 +185,65 @@ impl RunQueue {
     #[inline]
     fn push(&mut self, slot: VcpuSlot, share: &Share) -> bool {
         let at = self.len;
-        let Some(place) = self.heap.get_mut(at) else { return false };
-        *place = Queued { vruntime: share.vruntime, arrival: share.arrival, slot };
+        if at >= CAPACITY {
+            return false;
+        }
         self.len = at + 1;
-        self.sift_up(at);
+        self.sift_up(at, Queued { vruntime: share.vruntime, arrival: share.arrival, slot });
         true
     }
 
+    /// Takes out what is at `at`, one of those that wait; the last one takes its place.
+    #[inline(never)]
     fn remove_at(&mut self, at: usize) {
         let Some(last) = self.len.checked_sub(1) else { return };
-        self.heap.swap(at, last);
         self.len = last;
-        if last > 1 && at < last {
-            self.sift_down(at);
-            self.sift_up(at);
-        }
+        let Some(moved) = self.heap.get(last).copied().filter(|_| at < last) else { return };
+        if at != 0 && self.is_above(at, moved) { self.sift_up(at, moved) } else { self.sift_down(at, moved) }
+    }
+
+    /// Whether `queued` at `at` would be behind the one above it.
+    fn is_above(&self, at: usize, queued: Queued) -> bool {
+        self.heap.get((at - 1) / 2).is_some_and(|above| behind(queued.vruntime, above.vruntime))
     }
 
     #[inline]
-    fn is_behind(&self, a: usize, b: usize) -> bool {
-        match (self.heap.get(a), self.heap.get(b)) {
-            (Some(a), Some(b)) => behind(a.vruntime, b.vruntime),
-            _ => false,
+    fn put(&mut self, at: usize, queued: Queued) {
+        if let Some(place) = self.heap.get_mut(at) {
+            *place = queued;
         }
     }
 
+    /// Puts `queued` at `at`, which is free, or above.
     #[inline]
-    fn sift_up(&mut self, mut at: usize) {
+    fn sift_up(&mut self, mut at: usize, queued: Queued) {
         while at != 0 {
             let parent = (at - 1) / 2;
-            if !self.is_behind(at, parent) {
-                break;
+            match self.heap.get(parent).copied() {
+                Some(above) if behind(queued.vruntime, above.vruntime) => self.put(at, above),
+                _ => break,
             }
-            self.heap.swap(at, parent);
             at = parent;
         }
+        self.put(at, queued);
     }
 
-    fn sift_down(&mut self, mut at: usize) {
-        loop {
-            let left = 2 * at + 1;
-            if left >= self.len {
-                break;
-            }
-            let right = left + 1;
-            let least = if right < self.len && self.is_behind(right, left) { right } else { left };
-            if !self.is_behind(least, at) {
-                break;
-            }
-            self.heap.swap(least, at);
-            at = least;
+    /// Puts `queued` at `at`, which is free, or below.
+    fn sift_down(&mut self, mut at: usize, queued: Queued) {
+        while let Some((below, least)) = self.least_below(at)
+            && behind(least.vruntime, queued.vruntime)
+        {
+            self.put(at, least);
+            at = below;
         }
+        self.put(at, queued);
+    }
+
+    /// The one of the two below `at` that is further behind, and where it is.
+    fn least_below(&self, at: usize) -> Option<(usize, Queued)> {
+        let first = 2 * at + 1;
+        let pair = self.heap.get(first..self.len.min(first + 2))?;
+        let below = (first..).zip(pair.iter().copied());
+        below.reduce(|left, right| if behind(right.1.vruntime, left.1.vruntime) { right } else { left })
     }
 }

@@ -201,6 +201,12 @@ impl Bank {
         self.inbox.load(Ordering::Relaxed)
     }
 
+    /// Whether a hardware interrupt is posted.
+    #[inline]
+    pub(crate) fn has_posted_hardware(&self) -> bool {
+        self.peek_inbox() >> 48 != 0
+    }
+
     /// Takes a posted pending bit back; the inbox may be on its way to the owner already.
     #[inline]
     pub(crate) fn unpost(&self, bits: u32) {
@@ -359,13 +365,8 @@ fn word_of(intid: u32) -> usize {
 
 #[inline]
 fn byte_of<const N: usize>(words: &[Shared; N], intid: u32) -> u8 {
-    let [first, second, third, fourth] = element(words, word_of(intid)).get().to_le_bytes();
-    match intid & 3 {
-        0 => first,
-        1 => second,
-        2 => third,
-        _ => fourth,
-    }
+    let [byte, ..] = (element(words, word_of(intid)).get() >> (8 * (intid & 3))).to_le_bytes();
+    byte
 }
 
 /// The `index`th element; the index wraps at N, a power of two, so that there is always one and no check remains.

@@ -32,6 +32,13 @@ pub(crate) const ID_V3: [u8; 12] = [0x44, 0, 0, 0, 0x92, 0xb4, 0x3b, 0, 0x0d, 0x
 const BANKED_END: u64 = 0x1000;
 const IROUTER_END: u64 = gicd::IROUTER + 8 * 160;
 
+/// The word that a store of up to 32 bits stores.
+#[inline]
+fn low(value: u64) -> u32 {
+    let [v0, v1, v2, v3, ..] = value.to_le_bytes();
+    u32::from_le_bytes([v0, v1, v2, v3])
+}
+
 impl Vgic {
     /// A load from GICD of what never changes, and is read often; `None`: ask [`Self::gicd_read`].
     #[inline]
@@ -48,15 +55,21 @@ impl Vgic {
     /// A guest's store to GICD at `offset`. Returns the vCPUs that must look (kick those that run elsewhere).
     #[inline]
     pub fn gicd_write(&self, me: VcpuIndex, offset: u64, width: Width, value: u64) -> VcpuSet {
-        let [v0, v1, v2, v3, ..] = value.to_le_bytes();
-        let low = u32::from_le_bytes([v0, v1, v2, v3]);
+        match self.gicd_write_short(me, offset, width, value) {
+            Some(concerned) => concerned,
+            None => self.write_distributor(me, offset, width, value, low(value)),
+        }
+    }
+
+    /// A store to GICD that is frequent and soon done, an SGI or of nothing; `None`, and nothing done: ask
+    /// [`Self::gicd_write`].
+    #[inline]
+    pub fn gicd_write_short(&self, me: VcpuIndex, offset: u64, width: Width, value: u64) -> Option<VcpuSet> {
         if width == Width::W32 && self.version == Version::V2 && offset == gicd::SGIR {
-            return self.sgir_write(me, low);
+            return Some(self.sgir_write(me, low(value)));
         }
-        if (gicd::ISENABLER..gicd::IPRIORITYR).contains(&offset) && low == 0 {
-            return VcpuSet::NONE;
-        }
-        self.write_distributor(me, offset, width, value, low)
+        let is_nothing = (gicd::ISENABLER..gicd::IPRIORITYR).contains(&offset) && low(value) == 0;
+        is_nothing.then_some(VcpuSet::NONE)
     }
 
     #[inline(never)]

@@ -39,12 +39,10 @@ impl Bank {
         ready
     }
 
-    /// Whether one of the hardware interrupts waits, or has a list register that is none of `empty`.
+    /// Whether one of the hardware interrupts, which all are resident, has one of the list registers `live`.
     #[inline(never)]
-    pub(crate) fn hardware_is_live(&self, empty: u32) -> bool {
-        let resident = self.resident.get();
-        Ones(self.hardware.get())
-            .any(|intid| resident >> (intid & 31) & 1 == 0 || empty >> (self.place(intid) & 31) & 1 == 0)
+    pub(crate) fn hardware_is_in(&self, live: u32) -> bool {
+        Ones(self.hardware.get()).any(|intid| live >> (self.place(intid) & 31) & 1 != 0)
     }
 
     /// Delivers what is simple of `posted`; gives back what is left to the long path.

@@ -147,8 +147,12 @@ impl Vgic {
     #[inline]
     pub fn holds_hardware<L: ListRegisters>(&self, me: VcpuIndex, lrs: &L) -> bool {
         let bank = self.bank(me);
-        bank.demoted.get() | posted_hardware(bank.peek_inbox()) != 0
-            || bank.hardware.get() != 0 && bank.hardware_is_live(lrs.empty())
+        let hardware = bank.hardware.get();
+        if bank.demoted.get() | hardware & !bank.resident.get() != 0 || bank.has_posted_hardware() {
+            return true;
+        }
+        let live = if hardware == 0 { 0 } else { bank.used.get() & !lrs.empty() };
+        live != 0 && bank.hardware_is_in(live)
     }
 
     /// The list registers in use (bit n: list register n): those that a switch must save and restore. Owner only.

@@ -1,6 +1,6 @@
 //! GICv2: Distributor, CPU interface, virtual interface control (IHI 0048, 4 and 5).
 
-use super::{Acknowledged, Hardware, LOWEST, priorities};
+use super::{Acknowledged, Hardware, Interface, LOWEST, priorities};
 use crate::mmio::{load32, store32};
 use core::sync::atomic::{AtomicU64, Ordering};
 use drivers::board::PaRange;
@@ -17,20 +17,39 @@ const VMCR: u64 = 0x08;
 const ELRSR0: u64 = 0x30;
 const APR: u64 = 0xf0;
 const LR0: u64 = 0x100;
-/// List registers that the vGIC uses at most.
-const LISTS: usize = 16;
 
-/// Stores to the register `OFFSET + further` of a frame.
+/// Where a frame is. A path that accesses several of its registers loads its address once.
+#[derive(Clone, Copy)]
+struct Frame(u64);
+
+impl Frame {
+    #[inline(always)]
+    fn of(frame: &AtomicU64) -> Self {
+        Self(frame.load(Ordering::Relaxed))
+    }
+
+    /// Stores to the register `OFFSET + further`.
+    #[inline(always)]
+    fn set<const OFFSET: u64>(self, further: u64, value: u32) {
+        // SAFETY: the frame was mapped by `super::start`; offsets are inside its first 4 KiB (GICC_DIR: 8 KiB).
+        unsafe { store32::<OFFSET>(self.0.wrapping_add(further), value) };
+    }
+
+    #[inline(always)]
+    fn get<const OFFSET: u64>(self, further: u64) -> u32 {
+        // SAFETY: as in `set`.
+        unsafe { load32::<OFFSET>(self.0.wrapping_add(further)) }
+    }
+}
+
 #[inline(always)]
 fn set<const OFFSET: u64>(frame: &AtomicU64, further: u64, value: u32) {
-    // SAFETY: the frame was mapped by `super::start`; offsets are inside its first 4 KiB (GICC_DIR: 8 KiB).
-    unsafe { store32::<OFFSET>(frame.load(Ordering::Relaxed).wrapping_add(further), value) };
+    Frame::of(frame).set::<OFFSET>(further, value);
 }
 
 #[inline(always)]
 fn get<const OFFSET: u64>(frame: &AtomicU64, further: u64) -> u32 {
-    // SAFETY: as in `set`.
-    unsafe { load32::<OFFSET>(frame.load(Ordering::Relaxed).wrapping_add(further)) }
+    Frame::of(frame).get::<OFFSET>(further)
 }
 
 pub(super) fn start(gicd: Pa, gicc: Pa, gich: Pa, gicv: PaRange) {
@@ -125,11 +144,6 @@ impl Hardware for ListRegistersV2 {
     }
 
     #[inline(always)]
-    fn peek() -> Acknowledged {
-        Acknowledged(get::<0x18>(&GICC, 0))
-    }
-
-    #[inline(always)]
     fn drop_priority(interrupt: Acknowledged) {
         drop_priority(interrupt.0);
     }
@@ -174,55 +188,20 @@ impl Hardware for ListRegistersV2 {
     fn vmcr(&self) -> u64 {
         u64::from(get::<VMCR>(&GICH, 0))
     }
-}
 
-/// A vCPU's virtual interface while it is not loaded.
-#[derive(Clone, Debug)]
-pub(crate) struct Saved {
-    vmcr: u32,
-    active: u32,
-    control: u32,
-    /// The list registers that exist and are used by the vGIC.
-    all: u32,
-    used: u32,
-    lists: [u32; LISTS],
-}
-
-impl Default for Saved {
-    fn default() -> Self {
-        let all = (2 << (ListRegistersV2::here().count() - 1).min(LISTS - 1)) - 1;
-        Self { vmcr: 0, active: 0, control: 1, all, used: 0, lists: [0; LISTS] }
-    }
-}
-
-impl Saved {
     #[inline(always)]
-    pub(super) fn save(&mut self) {
-        let mut here = ListRegistersV2::here();
-        self.vmcr = get::<VMCR>(&GICH, 0);
-        self.active = get::<APR>(&GICH, 0);
-        self.control = get::<HCR>(&GICH, 0);
-        self.used = !(here.empty() as u32) & self.all;
-        let mut used = self.used;
-        while used != 0 {
-            let index = used.trailing_zeros() as usize & (LISTS - 1);
-            used &= used - 1;
-            self.lists[index] = here.get(index) as u32;
-            here.set(index, 0);
-        }
+    fn save(to: &mut Interface) {
+        let gich = Frame::of(&GICH);
+        to.vmcr = u64::from(gich.get::<VMCR>(0));
+        to.control = u64::from(gich.get::<HCR>(0));
+        to.active[0][0] = u64::from(gich.get::<APR>(0));
     }
 
     #[inline(always)]
-    pub(super) fn load(&mut self) {
-        let mut here = ListRegistersV2::here();
-        set::<VMCR>(&GICH, 0, self.vmcr);
-        set::<APR>(&GICH, 0, self.active);
-        let mut used = self.used;
-        while used != 0 {
-            let index = used.trailing_zeros() as usize & (LISTS - 1);
-            used &= used - 1;
-            here.set(index, u64::from(self.lists[index]));
-        }
-        set::<HCR>(&GICH, 0, self.control);
+    fn load(from: &Interface) {
+        let gich = Frame::of(&GICH);
+        gich.set::<VMCR>(0, from.vmcr as u32);
+        gich.set::<APR>(0, from.active[0][0] as u32);
+        gich.set::<HCR>(0, from.control as u32);
     }
 }

@@ -2,7 +2,7 @@
 
 mod start;
 
-use super::{Acknowledged, Hardware};
+use super::{Acknowledged, Hardware, Interface};
 use crate::mmio::{load32, store32};
 use crate::regs::{instruction, read, write};
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -46,7 +46,7 @@ impl SgiFrames {
 
 #[inline(always)]
 pub(super) fn acknowledge() -> u32 {
-    read!("S3_0_C12_C12_0") as u32 & 0xff_ffff
+    read!("S3_0_C12_C12_0") as u32
 }
 
 #[inline(always)]
@@ -84,8 +84,6 @@ pub(super) fn set_active(intid: u32, active: bool) {
         let _ = get(frame + 0x300);
     }
 }
-
-const LISTS: usize = 16;
 
 /// Runs `$body` with `$n` replaced by the list register's number as a literal.
 macro_rules! for_list {
@@ -126,11 +124,6 @@ impl Hardware for ListRegistersV3 {
     #[inline(always)]
     fn acknowledge() -> Acknowledged {
         Acknowledged(acknowledge())
-    }
-
-    #[inline(always)]
-    fn peek() -> Acknowledged {
-        Acknowledged(read!("S3_0_C12_C12_2") as u32 & 0xff_ffff)
     }
 
     #[inline(always)]
@@ -184,6 +177,26 @@ impl Hardware for ListRegistersV3 {
     fn vmcr(&self) -> u64 {
         read!("S3_4_C12_C11_7")
     }
+
+    #[inline(always)]
+    fn save(to: &mut Interface) {
+        (to.vmcr, to.control) = (read!("S3_4_C12_C11_7"), read!("S3_4_C12_C11_0"));
+        to.active[0] = [read!("S3_4_C12_C8_0"), read!("S3_4_C12_C9_0")];
+        if to.further != 0 {
+            save_more(to);
+        }
+    }
+
+    #[inline(always)]
+    fn load(from: &Interface) {
+        write!("S3_4_C12_C11_7", from.vmcr);
+        write!("S3_4_C12_C8_0", from.active[0][0]);
+        write!("S3_4_C12_C9_0", from.active[0][1]);
+        if from.further != 0 {
+            load_more(from);
+        }
+        write!("S3_4_C12_C11_0", from.control);
+    }
 }
 
 /// Any but the first list register, which is the one in use most often.
@@ -197,99 +210,29 @@ fn set_other(index: usize, value: u64) {
     for_list!(index, write, value);
 }
 
-/// A vCPU's virtual interface while it is not loaded.
-#[derive(Clone, Debug)]
-pub(crate) struct Saved {
-    vmcr: u64,
-    active0: [u64; 4],
-    active1: [u64; 4],
-    control: u64,
-    /// The list registers that exist.
-    all: u32,
-    /// There are more than five bits of priority: more than one register of active ones for each group.
-    has_more: bool,
-    used: u32,
-    lists: [u64; LISTS],
+/// How many registers of active priorities there are for each group beside the first: ICH_VTR_EL2.PREbits.
+pub(super) fn further_active_priorities() -> u32 {
+    let bits = (read!("S3_4_C12_C11_1") >> 26 & 7) + 1;
+    (1 << bits.clamp(5, 7).wrapping_sub(5)) - 1
 }
 
-impl Default for Saved {
-    fn default() -> Self {
-        let vtr = read!("S3_4_C12_C11_1");
-        let (all, has_more) = ((2 << (vtr & 15)) - 1, vtr >> 26 & 7 > 4);
-        Self {
-            vmcr: 0,
-            active0: [0; 4],
-            active1: [0; 4],
-            control: 1,
-            all,
-            has_more,
-            used: 0,
-            lists: [0; LISTS],
-        }
+#[cold]
+fn save_more(to: &mut Interface) {
+    to.active[1] = [read!("S3_4_C12_C8_1"), read!("S3_4_C12_C9_1")];
+    if to.further > 1 {
+        to.active[2] = [read!("S3_4_C12_C8_2"), read!("S3_4_C12_C9_2")];
+        to.active[3] = [read!("S3_4_C12_C8_3"), read!("S3_4_C12_C9_3")];
     }
 }
 
-impl Saved {
-    #[inline(always)]
-    pub(super) fn save(&mut self) {
-        let mut here = ListRegistersV3::here();
-        self.vmcr = here.vmcr();
-        self.control = here.control();
-        self.active0[0] = read!("S3_4_C12_C8_0");
-        self.active1[0] = read!("S3_4_C12_C9_0");
-        if self.has_more {
-            self.save_more();
-        }
-        self.used = !(here.empty() as u32) & self.all;
-        let mut used = self.used;
-        while used != 0 {
-            let index = used.trailing_zeros() as usize & (LISTS - 1);
-            used &= used - 1;
-            self.lists[index] = here.get(index);
-            here.set(index, 0);
-        }
-    }
-
-    #[inline(always)]
-    pub(super) fn load(&mut self) {
-        let mut here = ListRegistersV3::here();
-        write!("S3_4_C12_C11_7", self.vmcr);
-        write!("S3_4_C12_C8_0", self.active0[0]);
-        write!("S3_4_C12_C9_0", self.active1[0]);
-        if self.has_more {
-            self.load_more();
-        }
-        let mut used = self.used;
-        while used != 0 {
-            let index = used.trailing_zeros() as usize & (LISTS - 1);
-            used &= used - 1;
-            here.set(index, self.lists[index]);
-        }
-        here.set_control(self.control);
-    }
-
-    /// More than 5 preemption bits: more active-priority registers.
-    #[cold]
-    fn save_more(&mut self) {
-        self.active0[1] = read!("S3_4_C12_C8_1");
-        self.active1[1] = read!("S3_4_C12_C9_1");
-        if read!("S3_4_C12_C11_1") >> 26 & 7 > 5 {
-            self.active0[2] = read!("S3_4_C12_C8_2");
-            self.active0[3] = read!("S3_4_C12_C8_3");
-            self.active1[2] = read!("S3_4_C12_C9_2");
-            self.active1[3] = read!("S3_4_C12_C9_3");
-        }
-    }
-
-    #[cold]
-    fn load_more(&self) {
-        write!("S3_4_C12_C8_1", self.active0[1]);
-        write!("S3_4_C12_C9_1", self.active1[1]);
-        if read!("S3_4_C12_C11_1") >> 26 & 7 > 5 {
-            write!("S3_4_C12_C8_2", self.active0[2]);
-            write!("S3_4_C12_C8_3", self.active0[3]);
-            write!("S3_4_C12_C9_2", self.active1[2]);
-            write!("S3_4_C12_C9_3", self.active1[3]);
-        }
+#[cold]
+fn load_more(from: &Interface) {
+    write!("S3_4_C12_C8_1", from.active[1][0]);
+    write!("S3_4_C12_C9_1", from.active[1][1]);
+    if from.further > 1 {
+        write!("S3_4_C12_C8_2", from.active[2][0]);
+        write!("S3_4_C12_C8_3", from.active[3][0]);
+        write!("S3_4_C12_C9_2", from.active[2][1]);
+        write!("S3_4_C12_C9_3", from.active[3][1]);
     }
 }

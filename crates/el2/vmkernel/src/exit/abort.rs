@@ -8,8 +8,10 @@ use crate::flight::Reason;
 use crate::pe::leave;
 use crate::vm::Vm;
 use crate::{Loaded, Pe};
-use ports::Width;
+use machine::DeviceKind;
+use ports::{MmioDevice, Width};
 use specs::Ipa;
+use vgic::VcpuSet;
 
 /// ISS.ISV: the syndrome describes the access.
 const ISV: u64 = 1 << 24;
@@ -96,9 +98,31 @@ fn device(pe: &mut Pe, mut vcpu: Loaded, syndrome: u64, ipa: Ipa) -> Loaded {
 }
 
 #[inline(always)]
-fn store(pe: &mut Pe, mut vcpu: Loaded, syndrome: u64, offset: u64) -> Loaded {
+fn store(pe: &mut Pe, vcpu: Loaded, syndrome: u64, offset: u64) -> Loaded {
     let access = Access { offset, width: width(syndrome) };
     let value = cut(syndrome, vcpu.x(target(syndrome)));
+    match bus::write_short(&vcpu, access, value) {
+        Some(VcpuSet::NONE) => leave(pe, vcpu),
+        Some(concerned) => wake(pe, vcpu, concerned),
+        None if vcpu.hint.device == DeviceKind::Uart => store_to_uart(pe, vcpu, access, value),
+        None => store_other(pe, vcpu, access, value),
+    }
+}
+
+#[inline(never)]
+fn store_to_uart(pe: &mut Pe, vcpu: Loaded, access: Access, value: u64) -> Loaded {
+    vcpu.vm.devices.uart.lock().write(access.offset, access.width, value);
+    leave(pe, vcpu)
+}
+
+#[inline(never)]
+fn wake(pe: &mut Pe, vcpu: Loaded, concerned: VcpuSet) -> Loaded {
+    vcpu.signals.wake(concerned);
+    leave(pe, vcpu)
+}
+
+#[inline(never)]
+fn store_other(pe: &mut Pe, mut vcpu: Loaded, access: Access, value: u64) -> Loaded {
     bus::write(pe, &mut vcpu, access, value);
     leave(pe, vcpu)
 }

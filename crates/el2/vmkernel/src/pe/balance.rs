@@ -68,7 +68,7 @@ pub(super) fn even_out(pe: &mut Pe, current: Loaded, now: u64) -> Option<Loaded>
     let Some(to) = receiver(pe.id(), &mut pe.state, now) else { return Some(current) };
     let Some(VcpuSlot(eldest)) = pe.state.slots.queue.eldest() else { return Some(current) };
     let mut current = Some(current);
-    if let Some(loaded) = current.take_if(|current| current.home.slot == eldest) {
+    if let Some(loaded) = current.take_if(|current| current.home.slot() == eldest) {
         park(pe, loaded);
     }
     if let Some((parked, share)) = pe.state.slots.depart(eldest) {

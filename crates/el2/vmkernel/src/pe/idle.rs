@@ -3,16 +3,19 @@
 //! Called by [`super`] and by exits.
 
 use super::PeState;
+use super::shared::{HOME, LOOK};
 use crate::signals::RunState;
+use crate::vcpu::VcpuState;
 use crate::vm::Vm;
 use crate::{Loaded, Pe, lists};
 use alloc::sync::Arc;
-use el2::gic::{self, HYP_TIMER, KICK, MAINTENANCE, VIRTUAL_TIMER};
+use el2::gic::{self, HYP_TIMER, Hardware, KICK, MAINTENANCE, VIRTUAL_TIMER};
 use machine::DeviceKind;
 use virtio::Progress;
 
 /// Nothing is to run: prepares memory, or sleeps until an interrupt; then takes those that came.
-pub(super) fn wait(pe: &mut Pe, current: Option<&Loaded>) {
+#[inline(always)]
+pub(super) fn wait<H: Hardware>(pe: &mut Pe, current: Option<&VcpuState>) {
     let shared = pe.state.shared;
     shared.publish(0);
     if !pe.state.later.is_empty() {
@@ -25,69 +28,92 @@ pub(super) fn wait(pe: &mut Pe, current: Option<&Loaded>) {
         pe.sleep();
         shared.wakes_up(el2::regs::counter());
     }
-    take_interrupts(pe, current);
+    take_interrupts::<H>(pe, current);
 }
 
 /// Physical interrupts while no guest runs. `current` is loaded but blocked.
-fn take_interrupts(pe: &mut Pe, current: Option<&Loaded>) {
+#[inline(always)]
+fn take_interrupts<H: Hardware>(pe: &mut Pe, current: Option<&VcpuState>) {
     loop {
-        let interrupt = gic::acknowledge();
-        let Some(intid) = interrupt.intid() else { break };
-        gic::settle();
-        gic::drop_priority(interrupt);
-        match intid {
-            VIRTUAL_TIMER if current.is_some() => {
-                if let Some(vcpu) = current {
-                    vcpu.signals.vgic.pend_hardware(vcpu.index, VIRTUAL_TIMER);
-                }
-                continue;
-            }
-            HYP_TIMER => {
-                fire_deadlines(pe);
-            }
-            MAINTENANCE => {
-                if let Some(vcpu) = current {
-                    vcpu.signals.wake(lists::fold(&vcpu.signals.vgic, vcpu.index));
-                }
-            }
-            KICK => {}
-            spi => crate::start::device_interrupt(pe, spi),
+        let interrupt = H::acknowledge();
+        if interrupt.is(HYP_TIMER) {
+            H::drop_priority(interrupt);
+            fire_deadlines(pe);
+            H::deactivate(interrupt);
+            // The least urgent: no other waits.
+            return;
         }
-        gic::deactivate(interrupt);
+        if !take_interrupt(pe, current, interrupt) {
+            return;
+        }
     }
-    if let Some(vcpu) = current
-        && vcpu.signals.vgic.posted(vcpu.index)
-        && vcpu.take_blocked()
-    {
-        pe.state.slots.wake(vcpu.home.slot, el2::regs::counter());
+}
+
+/// Takes one that is not the PE's own timer; false if there was none.
+#[inline(never)]
+fn take_interrupt(pe: &mut Pe, current: Option<&VcpuState>, interrupt: gic::Acknowledged) -> bool {
+    let Some(intid) = interrupt.intid() else { return false };
+    gic::settle();
+    gic::drop_priority(interrupt);
+    match (intid, current) {
+        (VIRTUAL_TIMER, Some(vcpu)) => {
+            vcpu.signals.vgic.pend_hardware(vcpu.index, VIRTUAL_TIMER);
+            wake_current(pe, vcpu);
+            // It stays active until the guest's own EOI.
+            return true;
+        }
+        (MAINTENANCE, Some(vcpu)) => {
+            vcpu.signals.wake(lists::fold(&vcpu.signals.vgic, vcpu.index));
+            wake_current(pe, vcpu);
+        }
+        (KICK | VIRTUAL_TIMER | MAINTENANCE, _) => {}
+        (spi, _) => crate::start::device_interrupt(pe, spi),
+    }
+    gic::deactivate(interrupt);
+    true
+}
+
+/// The loaded vCPU is blocked, and may have something to take now.
+fn wake_current(pe: &mut Pe, vcpu: &VcpuState) {
+    if vcpu.signals.vgic.posted(vcpu.index) && vcpu.take_blocked() {
+        pe.state.slots.wake(vcpu.home.slot(), el2::regs::counter());
     }
 }
 
 /// Does what is due, and looks up the next deadline: work put off, guests' clocks, host devices, blocked vCPUs. Whether
 /// one that woke should run before the one that runs.
+#[inline(always)]
 pub(super) fn fire_deadlines(pe: &mut Pe) -> bool {
-    let mut preempts = false;
     pe.state.armed = u64::MAX;
     el2::timer::clear_deadline();
     let now = el2::regs::counter();
     if pe.state.work_at <= now {
         work(pe, now);
     }
-    let mut next = u64::MAX;
-    for slot in 0..pe.state.slots.count() {
-        let Some(place) = pe.state.slots.get(slot) else { continue };
-        if place.wake_at > now {
-            next = next.min(place.wake_at);
-            continue;
-        }
-        place.wake_at = u64::MAX;
-        let vcpu = place.signals.vcpus.get(usize::from(place.index.0));
-        if vcpu.is_some_and(crate::signals::VcpuSignals::take_blocked) {
-            preempts |= pe.state.slots.wake(slot, now);
-        }
-    }
-    pe.state.soonest = next.min(pe.state.work_at);
+    let (soonest, preempts) = pe.state.slots.fire(now, pe.state.work_at);
+    pe.state.soonest = soonest;
     preempts
+}
+
+/// What was asked for while nothing runs. `current` is loaded but blocked; what is left of it.
+#[cold]
+pub(super) fn attend(pe: &mut Pe, mut current: Option<Loaded>, what: u32) -> Option<Loaded> {
+    if what & HOME != 0 {
+        crate::home::work(pe);
+    }
+    if what & LOOK == 0 {
+        return current;
+    }
+    look_around(pe);
+    pe.state.soonest = soonest(&mut pe.state);
+    if let Some(vcpu) = &mut current {
+        super::tell_times(pe, vcpu);
+    }
+    super::guests_changed(&mut pe.state, current.as_mut());
+    if let Some(vcpu) = current.take_if(|vcpu| vcpu.vm.is_paused() && !vcpu.vm.is_stopping()) {
+        super::pause::stop_waiting(pe, vcpu);
+    }
+    current
 }
 
 /// What is due and is no vCPU's: work put off, guests' clocks, host devices.

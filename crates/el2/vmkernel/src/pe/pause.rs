@@ -4,6 +4,7 @@
 //! what is posted to it waits in its vGIC. Its virtual counter stands still: when it comes back it is so much further behind.
 //! Called by [`super`] and by [`super::idle`] when something about VMs changed.
 
+use super::slots::Standing;
 use super::{next, park};
 use crate::signals::RunState;
 use crate::vm::Vm;
@@ -12,7 +13,7 @@ use alloc::sync::Arc;
 
 /// The loaded vCPU ran until now.
 pub(super) fn stop_running(pe: &mut Pe, vcpu: Loaded) -> Loaded {
-    let slot = vcpu.home.slot;
+    let slot = vcpu.home.slot();
     pe.state.slots.block(slot, u64::MAX, el2::regs::counter());
     stop_waiting(pe, vcpu);
     next(pe, None, el2::regs::counter())
@@ -21,7 +22,7 @@ pub(super) fn stop_running(pe: &mut Pe, vcpu: Loaded) -> Loaded {
 /// The loaded vCPU waits, blocked or for its turn. None is loaded afterwards.
 pub(super) fn stop_waiting(pe: &mut Pe, vcpu: Loaded) {
     vcpu.set_run(RunState::Ready);
-    let (slot, vm) = (vcpu.home.slot, vcpu.vm.clone());
+    let (slot, vm) = (vcpu.home.slot(), vcpu.vm.clone());
     park(pe, vcpu);
     // Its VM may end meanwhile.
     el2::vcpu::leave_empty();
@@ -34,7 +35,7 @@ pub(super) fn look_at_parked(pe: &mut Pe) {
     let now = el2::regs::counter();
     for slot in 0..pe.state.slots.count() {
         let Some(place) = pe.state.slots.get(slot) else { continue };
-        let aside = place.aside;
+        let aside = place.standing == Standing::Aside;
         let Some(parked) = place.parked.as_mut().filter(|parked| parked.vm.is_paused() != aside) else {
             continue;
         };

@@ -104,10 +104,11 @@ impl PeShared {
         self.asleep_since.store(now, Ordering::Relaxed);
     }
 
-    /// Something came.
+    /// Something came. Others only read both words.
     pub(super) fn wakes_up(&self, now: u64) {
-        let since = self.asleep_since.swap(0, Ordering::Relaxed);
-        self.slept.fetch_add(now.wrapping_sub(since), Ordering::Relaxed);
+        let slept = now.wrapping_sub(self.asleep_since.load(Ordering::Relaxed));
+        self.asleep_since.store(0, Ordering::Relaxed);
+        self.slept.store(self.slept.load(Ordering::Relaxed).wrapping_add(slept), Ordering::Relaxed);
     }
 
     /// How long it slept so far. Of one that wakes up just now the last time may be missing.

@@ -2,28 +2,45 @@
 //!
 //! Called by [`super`], on the PE that they belong to. Calls the policy (`sched::RunQueue`).
 //!
-//! Invariant: a vCPU is in the run queue at most once; `queued` says that it is there, or runs.
+//! Invariant: a vCPU is in the run queue at most once; its [`Standing`] says that it is there, or runs.
 
 use crate::Parked;
-use crate::signals::Signals;
+use crate::signals::{Signals, VcpuSignals};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use sched::{RunQueue, Share, VcpuSlot, Woken};
 use specs::VcpuIndex;
 
+/// What a vCPU of this PE does.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// It waits until it is woken.
+    Blocked,
+    /// It waits in the run queue, or runs.
+    Queued,
+    /// Its VM is paused: nothing wakes it.
+    Aside,
+}
+
+impl Standing {
+    /// Of one that was to go to the queue.
+    fn queued(there: bool) -> Self {
+        if there { Self::Queued } else { Self::Blocked }
+    }
+}
+
 /// A place for a vCPU of this PE.
 pub(super) struct Slot {
     pub(super) signals: Arc<Signals>,
     pub(super) index: VcpuIndex,
+    /// Which place this is.
+    slot: VcpuSlot,
     /// None while it is loaded.
     pub(super) parked: Option<Parked>,
     /// When a timer of a blocked vCPU fires; u64::MAX: never.
     pub(super) wake_at: u64,
     pub(super) share: Share,
-    /// It waits in the run queue, or runs.
-    pub(super) queued: bool,
-    /// Its VM is paused: nothing wakes it.
-    pub(super) aside: bool,
+    pub(super) standing: Standing,
     /// Since when it waits for its turn.
     pub(super) since: u64,
     /// How long it ran and waited, as far as its flight recorder does not know yet.
@@ -39,16 +56,23 @@ impl Slot {
         Self {
             signals: parked.signals.clone(),
             index: parked.index,
+            slot: VcpuSlot(parked.home.slot()),
             is_world: parked.vm.world.is_some(),
             parked: Some(parked),
             wake_at: u64::MAX,
             share,
-            queued: false,
-            aside: false,
+            standing: Standing::Blocked,
             since: 0,
             ran: 0,
             waited: 0,
         }
+    }
+
+    /// It is not loaded any more.
+    #[inline(always)]
+    pub(super) fn park(&mut self, parked: Parked) {
+        // There was none here. To drop it in case would keep registers of the switch waiting for it.
+        core::mem::forget(self.parked.replace(parked));
     }
 
     /// How long it ran and waited since this was asked last.
@@ -59,6 +83,28 @@ impl Slot {
     fn guests(&self) -> u32 {
         u32::from(!self.is_world)
     }
+
+    /// See [`Slots::wake`].
+    #[inline(always)]
+    fn wake(&mut self, queue: &mut RunQueue, slice_end: &mut u64, interrupted: bool, now: u64) -> bool {
+        if self.standing != Standing::Blocked {
+            return false;
+        }
+        start_slice(queue, slice_end, now);
+        self.standing = Standing::Queued;
+        self.since = now;
+        self.wake_at = u64::MAX;
+        match queue.wake(self.slot, &mut self.share) {
+            Woken::Preempts => true,
+            // Its own doing: it got somewhere.
+            Woken::Soon(_) if !interrupted => true,
+            Woken::Soon(left) => {
+                *slice_end = (*slice_end).min(now.saturating_add(left));
+                false
+            }
+            Woken::Waits | Woken::Full => false,
+        }
+    }
 }
 
 /// Whose turn it is.
@@ -67,6 +113,14 @@ pub(super) enum Turn {
     Loaded,
     /// Another's.
     Parked(Parked),
+}
+
+/// Whoever waits first has to wait for a slice from now.
+#[inline(always)]
+fn start_slice(queue: &RunQueue, slice_end: &mut u64, now: u64) {
+    if queue.waiting() == 0 {
+        *slice_end = now.wrapping_add(queue.slice_ticks());
+    }
 }
 
 /// All vCPUs of a PE, and whose turn it is.
@@ -112,10 +166,10 @@ impl Slots {
 
     /// A vCPU comes to this PE, and waits for its turn.
     pub(super) fn admit(&mut self, slot: u16, mut vcpu: Slot, now: u64) {
-        self.start_slice(now);
+        start_slice(&self.queue, &mut self.slice_end, now);
         self.guests = self.guests.saturating_add(vcpu.guests());
         vcpu.since = now;
-        vcpu.queued = self.queue.arrive(VcpuSlot(slot), &mut vcpu.share);
+        vcpu.standing = Standing::queued(self.queue.arrive(VcpuSlot(slot), &mut vcpu.share));
         match self.places.get_mut(usize::from(slot)) {
             Some(free) => *free = Some(vcpu),
             None => self.places.push(Some(vcpu)),
@@ -141,14 +195,6 @@ impl Slots {
         self.guests = self.guests.saturating_sub(gone.map_or(0, |vcpu| vcpu.guests()));
     }
 
-    /// Whoever waits first has to wait for a slice from now.
-    #[inline(always)]
-    fn start_slice(&mut self, now: u64) {
-        if self.queue.waiting() == 0 {
-            self.slice_end = now.saturating_add(self.queue.slice_ticks());
-        }
-    }
-
     /// Books what the vCPU that runs has had so far; its place.
     #[inline(always)]
     pub(super) fn charge(&mut self, running: u16, now: u64) -> Option<&mut Slot> {
@@ -169,14 +215,14 @@ impl Slots {
     pub(super) fn set_aside(&mut self, slot: u16) {
         self.queue.remove(VcpuSlot(slot));
         if let Some(place) = self.get(slot) {
-            (place.queued, place.wake_at, place.aside) = (false, u64::MAX, true);
+            (place.standing, place.wake_at) = (Standing::Aside, u64::MAX);
         }
     }
 
     /// It is ready again.
     pub(super) fn bring_back(&mut self, slot: u16, now: u64) {
         if let Some(place) = self.get(slot) {
-            place.aside = false;
+            place.standing = Standing::Blocked;
         }
         self.wake(slot, now);
     }
@@ -185,33 +231,37 @@ impl Slots {
     /// stays as it is.
     #[inline]
     pub(super) fn wake(&mut self, slot: u16, now: u64) -> bool {
-        self.start_slice(now);
-        let Some(place) = self.places.get_mut(usize::from(slot)).and_then(Option::as_mut) else {
-            return false;
-        };
-        if place.queued || place.aside {
-            return false;
-        }
-        place.queued = true;
-        place.since = now;
-        place.wake_at = u64::MAX;
-        match self.queue.wake(VcpuSlot(slot), &mut place.share) {
-            Woken::Preempts => true,
-            // Its own doing: it got somewhere.
-            Woken::Soon(_) if !self.interrupted => true,
-            Woken::Soon(left) => {
-                self.slice_end = self.slice_end.min(now.saturating_add(left));
-                false
+        let Self { places, queue, slice_end, interrupted, .. } = self;
+        let place = places.get_mut(usize::from(slot)).and_then(Option::as_mut);
+        place.is_some_and(|place| place.wake(queue, slice_end, *interrupted, now))
+    }
+
+    /// Those of the blocked vCPUs whose deadline has come are ready; the next deadline, `next` or one of theirs, and
+    /// whether the one that runs is to make way.
+    #[inline(always)]
+    pub(super) fn fire(&mut self, now: u64, mut next: u64) -> (u64, bool) {
+        let Self { places, queue, slice_end, interrupted, .. } = self;
+        let mut preempts = false;
+        for place in places.iter_mut().flatten() {
+            if place.wake_at > now {
+                next = next.min(place.wake_at);
+                continue;
             }
-            Woken::Waits | Woken::Full => false,
+            let vcpu = place.signals.vcpus.get(usize::from(place.index.0 & 7));
+            if vcpu.is_some_and(VcpuSignals::take_blocked) {
+                preempts |= place.wake(queue, slice_end, *interrupted, now);
+            } else {
+                place.wake_at = u64::MAX;
+            }
         }
+        (next, preempts)
     }
 
     /// The vCPU that ran waits until `wake_at`, or until it is woken.
     #[inline(always)]
     pub(super) fn block(&mut self, running: u16, wake_at: u64, now: u64) {
         if let Some(place) = self.charge(running, now) {
-            place.queued = false;
+            place.standing = Standing::Blocked;
             place.wake_at = wake_at;
         }
         self.queue.block();
@@ -221,7 +271,7 @@ impl Slots {
     #[inline(always)]
     pub(super) fn requeue(&mut self, running: u16, now: u64) {
         if let Some(place) = self.places.get_mut(usize::from(running)).and_then(Option::as_mut) {
-            place.queued = self.queue.requeue(VcpuSlot(running), &place.share);
+            place.standing = Standing::queued(self.queue.requeue(VcpuSlot(running), &place.share));
             place.since = now;
         }
     }
@@ -232,7 +282,7 @@ impl Slots {
         let VcpuSlot(slot) = self.queue.pick()?;
         self.since = now;
         if self.queue.waiting() != 0 {
-            self.slice_end = now.saturating_add(self.queue.slice_ticks());
+            self.slice_end = now.wrapping_add(self.queue.slice_ticks());
         }
         let place = self.places.get_mut(usize::from(slot))?.as_mut()?;
         place.waited = place.waited.wrapping_add(now.wrapping_sub(place.since));
