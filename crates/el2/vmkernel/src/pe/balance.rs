@@ -3,8 +3,9 @@
 //! Called by `vm::start_vcpu`, and by [`super`] at the end of a slice for which others waited. Policy: `sched::place` and
 //! `sched::balance` over a snapshot of the PEs' loads; the crowded PE gives.
 
+use super::PeState;
 use super::shared::{Mail, send};
-use super::{PeState, park};
+use super::switch::park;
 use crate::host::Host;
 use crate::vm::Vm;
 use crate::{Loaded, Pe};

@@ -4,8 +4,9 @@
 //! what is posted to it waits in its vGIC. Its virtual counter stands still: when it comes back it is so much further behind.
 //! Called by [`super`] and by [`super::idle`] when something about VMs changed.
 
+use super::next;
 use super::slots::Standing;
-use super::{next, park};
+use super::switch::park;
 use crate::signals::RunState;
 use crate::vm::Vm;
 use crate::{Loaded, Pe};
