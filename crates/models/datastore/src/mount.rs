@@ -448,6 +448,7 @@ fn assemble<P: BlockPort>(
         superblock,
         pool,
         backlog: VecDeque::new(),
+        refused: VecDeque::new(),
         cache: Cache::new(cache_pages),
         fetches: BTreeMap::new(),
         failed: BTreeMap::new(),

@@ -13,7 +13,7 @@ use crate::log::{LogWriter, Record};
 use crate::lookup::Trails;
 use crate::manage::Transaction;
 use crate::overlay::Generation;
-use crate::port::{BlockPort, Io, IoDone, IoOp};
+use crate::port::{BlockPort, Io, IoDone, IoFailed, IoOp};
 use crate::request::{Completion, Slot};
 use crate::scrub::{Scrub, ScrubReport};
 use crate::space::Space;
@@ -161,6 +161,8 @@ pub struct Store<P: BlockPort> {
     pub(crate) root: Root,
     pub(crate) pool: Vec<P::Page>,
     pub(crate) backlog: VecDeque<Io<P::Page>>,
+    /// Requests that did not go to the device.
+    pub(crate) refused: VecDeque<IoDone<P::Page>>,
     pub(crate) cache: Cache<P::Page>,
     pub(crate) fetches: BTreeMap<u32, (Pointer, bool)>,
     pub(crate) failed: BTreeMap<u32, Error>,
@@ -232,7 +234,8 @@ impl<P: BlockPort> Store<P> {
             if pages >= PAGES_A_POLL {
                 break;
             }
-            let Some(done) = self.port.complete() else { break };
+            let refused = self.refused.pop_front();
+            let Some(done) = refused.or_else(|| self.port.complete()) else { break };
             pages = pages.saturating_add(done.pages.len());
             self.finish_io(done);
             moved = true;
@@ -307,6 +310,11 @@ impl<P: BlockPort> Store<P> {
 
     pub(crate) fn send(&mut self, io: Io<P::Page>) {
         let blocks = io.pages.len() as u64;
+        if u64::from(io.block).saturating_add(blocks) > self.port.blocks() {
+            // A made-up map or pointer names what there is not.
+            let Io { token, pages, .. } = io;
+            return self.refused.push_back(IoDone { token, pages, result: Err(IoFailed) });
+        }
         match io.op {
             IoOp::Read => self.stats.blocks_read = self.stats.blocks_read.saturating_add(blocks),
             IoOp::Write => self.stats.blocks_written = self.stats.blocks_written.saturating_add(blocks),

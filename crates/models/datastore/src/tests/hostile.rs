@@ -1,11 +1,14 @@
 //! Images that someone made to do harm: a mount ends, and takes no more memory than it was given.
 
-use super::{BLOCKS, fresh, options, read, remount, settle, volume, write};
+use super::{BLOCKS, fresh, options, read, remount, request, settle, volume, write};
+use crate::format::MAGIC_MAP;
 use crate::log::{LogWriter, Record};
 use crate::overlay::Base;
 use crate::sim::disk::Page;
 use crate::sim::rig::MemoryPort;
-use crate::{Error, MountError, Options, ReadOnly, mount, run};
+use crate::tree::{Mapping, map_entry, set_map_entry};
+use crate::wire::get_u32;
+use crate::{Error, MountError, Op, Options, ReadOnly, format, mount, run};
 use std::vec::Vec;
 
 /// A store whose log goes on with these transactions, as if they had been promised.
@@ -88,4 +91,38 @@ fn a_log_that_the_store_has_no_room_for_is_read_and_not_written() {
         (read(&mut store, v, 0), write(&mut store, v, 0, 1, 2)),
         (Ok(1), Err(Error::ReadOnly(Some(ReadOnly::NoRoom))))
     );
+}
+
+/// The checksums of such a map hold: whoever made it made them, too.
+#[test]
+fn a_map_that_names_blocks_behind_the_devices_end_is_a_map_that_cannot_be_read() {
+    let mut port = MemoryPort::new(BLOCKS);
+    port.trusting = true;
+    run(format(&mut port, [7; 16])).unwrap();
+    let mut store = run(mount(port, options())).ok().unwrap();
+    let v = volume(&mut store, "v", 100);
+    write(&mut store, v, 0, 2, 1).unwrap();
+    store.request_checkpoint();
+    settle(&mut store);
+    let mut port = store.into_port();
+    for page in port.pages.values_mut() {
+        let page = page.as_mut();
+        if get_u32(page, 0) == MAGIC_MAP {
+            for (entry, block) in [(0, BLOCKS as u32 - 1), (1, BLOCKS as u32)] {
+                set_map_entry(page, entry, Mapping { block, ..map_entry(page, entry) });
+            }
+        }
+    }
+    let mut store = run(mount(port, options())).ok().unwrap();
+    let (sector, sectors, durable) = (9, 1, false);
+    let edge = request(&mut store, v, Op::Write { sector, sectors, durable }, 2);
+    let both = request(&mut store, v, Op::Read { sector: 0, sectors: 16 }, 0);
+    assert_eq!(
+        (edge.err(), both.err()),
+        (Some(Error::Io { block: BLOCKS as u32 }), Some(Error::Io { block: BLOCKS as u32 - 1 }))
+    );
+    store.scrub();
+    settle(&mut store);
+    assert!(store.scrubbed().0.corrupt > 0);
+    assert_eq!((store.scrubbed().1, store.read_only()), (false, None));
 }
