@@ -304,12 +304,13 @@ impl<P: BlockPort> Store<P> {
         for block in attempt.stash.drain(..) {
             attempt.space.set(block, 1, false);
         }
+        let geometry = self.space.geometry;
         let next = [frozen.space.next_from(from), attempt.space.next_from(from)].into_iter().flatten().min();
-        let Some(block) = next else {
+        // What a made-up map named behind the end, and no longer names, has no bit.
+        let Some(block) = next.filter(|block| *block < geometry.blocks) else {
             attempt.phase = Phase::Tables(0);
             return Ok(());
         };
-        let geometry = self.space.geometry;
         let group = block / crate::format::GROUP_BLOCKS;
         let (start, len) = (geometry.group_start(group), geometry.group_len(group));
         attempt.phase = Phase::Bitmaps(start.saturating_add(len.max(1)));

@@ -125,4 +125,11 @@ fn a_map_that_names_blocks_behind_the_devices_end_is_a_map_that_cannot_be_read()
     settle(&mut store);
     assert!(store.scrubbed().0.corrupt > 0);
     assert_eq!((store.scrubbed().1, store.read_only()), (false, None));
+    // Nobody has them any more: they have no bit in the space map.
+    write(&mut store, v, 0, 2, 3).unwrap();
+    store.request_checkpoint();
+    settle(&mut store);
+    let root = store.root.generation;
+    assert_eq!((read(&mut store, v, 1), store.checkpoint.is_none()), (Ok(3), true));
+    assert!(root > 1 && store.read_only().is_none());
 }
