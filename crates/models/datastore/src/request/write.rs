@@ -131,7 +131,7 @@ impl<P: BlockPort> Store<P> {
     }
 
     fn full_error(&self) -> Error {
-        self.read_only.map_or(Error::NoSpace, |why| Error::ReadOnly(Some(why)))
+        self.check_not_read_only().err().unwrap_or(Error::NoSpace)
     }
 
     /// A run of at most `want` blocks for data. `Err(Some)`: wait; `Err(None)`: there is no space.

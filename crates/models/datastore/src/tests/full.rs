@@ -24,16 +24,39 @@ fn fill(store: &mut Store<MemoryPort>) -> Target {
     ballast
 }
 
+/// Generations from short to endless.
+const WEIGHTS: [usize; 3] = [700, 8192, 1 << 21];
+
+fn with_weight(generation_weight: usize) -> Store<MemoryPort> {
+    let mut port = MemoryPort::new(BLOCKS + 12000);
+    run(format(&mut port, [3; 16])).expect("format");
+    run(mount(port, Options { generation_weight, ..options() })).ok().unwrap()
+}
+
+/// A volume with a little in each of a thousand chunks.
+fn sparse(store: &mut Store<MemoryPort>) -> Target {
+    let v = volume(store, "v", 1000 * 508);
+    for chunk in 0..1000 {
+        write(store, v, chunk * 508, 2, 1).unwrap();
+    }
+    v
+}
+
+/// Deleting gives room again.
+fn frees(mut store: Store<MemoryPort>, these: &[Target], weight: usize) {
+    store.delete(these).unwrap();
+    settle(&mut store);
+    settle(&mut store);
+    assert_eq!(store.read_only(), None, "{weight}");
+    assert!(store.usage().available > 9000, "{weight} {:?}", store.usage());
+    sound(store);
+}
+
 #[test]
 fn a_discard_all_over_a_full_store_ends() {
-    for weight in [700, 8192, 1 << 21] {
-        let mut port = MemoryPort::new(BLOCKS + 12000);
-        run(format(&mut port, [3; 16])).expect("format");
-        let mut store = run(mount(port, Options { generation_weight: weight, ..options() })).ok().unwrap();
-        let v = volume(&mut store, "v", 1000 * 508);
-        for chunk in 0..1000 {
-            write(&mut store, v, chunk * 508, 2, 1).unwrap();
-        }
+    for weight in WEIGHTS {
+        let mut store = with_weight(weight);
+        let v = sparse(&mut store);
         settle(&mut store);
         let ballast = fill(&mut store);
         settle(&mut store);
@@ -45,50 +68,33 @@ fn a_discard_all_over_a_full_store_ends() {
         settle(&mut store);
         assert_eq!(store.read_only(), None, "{weight}");
         assert_eq!(read(&mut store, v, 1), Ok(1));
-        store.delete(&[ballast]).unwrap();
-        settle(&mut store);
-        settle(&mut store);
-        assert_eq!(store.read_only(), None, "{weight}");
-        assert!(store.usage().available > 9000, "{weight} {:?}", store.usage());
-        sound(store);
+        frees(store, &[ballast], weight);
     }
 }
 
 #[test]
 fn a_discard_over_a_snapshot_of_a_full_store_ends() {
-    for weight in [700, 8192, 1 << 21] {
-        let mut port = MemoryPort::new(BLOCKS + 12000);
-        run(format(&mut port, [3; 16])).expect("format");
-        let mut store = run(mount(port, Options { generation_weight: weight, ..options() })).ok().unwrap();
-        let v = volume(&mut store, "v", 1000 * 508);
-        for chunk in 0..1000 {
-            write(&mut store, v, chunk * 508, 2, 1).unwrap();
-        }
+    for weight in WEIGHTS {
+        let mut store = with_weight(weight);
+        let v = sparse(&mut store);
         let s = snapshot(&mut store, v, "s");
         settle(&mut store);
         let ballast = fill(&mut store);
         settle(&mut store);
         let op = Op::Discard { sector: 0, sectors: 1000 * 508 * 8 };
-        let result = request(&mut store, v, op, 0);
-        std::println!("{weight} {result:?}");
+        // With room or without.
+        let _ = request(&mut store, v, op, 0);
         settle(&mut store);
         assert_eq!(store.read_only(), None, "{weight}");
         assert_eq!(read(&mut store, s, 1), Ok(1));
-        store.delete(&[ballast, s]).unwrap();
-        settle(&mut store);
-        settle(&mut store);
-        assert_eq!(store.read_only(), None, "{weight}");
-        assert!(store.usage().available > 9000, "{weight} {:?}", store.usage());
-        sound(store);
+        frees(store, &[ballast, s], weight);
     }
 }
 
 #[test]
 fn many_snapshots_of_a_full_store_are_deleted() {
-    for weight in [700, 8192, 1 << 21] {
-        let mut port = MemoryPort::new(BLOCKS + 12000);
-        run(format(&mut port, [3; 16])).expect("format");
-        let mut store = run(mount(port, Options { generation_weight: weight, ..options() })).ok().unwrap();
+    for weight in WEIGHTS {
+        let mut store = with_weight(weight);
         let v = volume(&mut store, "v", 40 * 508);
         let mut all = std::vec::Vec::new();
         for n in 0..200 {

@@ -48,11 +48,7 @@ pub fn import(session: &mut Session, path: &Path, name: &str, format: Option<Str
                 .with_context(|| path.display().to_string());
         }
         let source = path.display().to_string();
-        let arguments = |url: &str| {
-            let progress = std::io::stdout().is_terminal().then_some("-p");
-            let rest = ["-n", "-f", image_kind(&format), "-O", "raw", &source, url];
-            ["convert"].into_iter().chain(progress).chain(rest).map(String::from).collect()
-        };
+        let arguments = |url: &str| converting(&["-n", "-f", image_kind(&format), "-O", "raw", &source, url]);
         convert::with_qemu_img(session, volume, arguments)
     })
 }
@@ -60,6 +56,12 @@ pub fn import(session: &mut Session, path: &Path, name: &str, format: Option<Str
 /// What `qemu-img` calls it.
 fn image_kind(format: &str) -> &str {
     if format == "vmdk-stream" { "vmdk" } else { format }
+}
+
+/// The arguments of a `qemu-img convert`, which shows its progress on a terminal.
+fn converting(rest: &[&str]) -> Vec<String> {
+    let progress = std::io::stdout().is_terminal().then_some("-p");
+    ["convert"].into_iter().chain(progress).chain(rest.iter().copied()).map(String::from).collect()
 }
 
 pub fn export(store: &Path, name: &str, path: &Path, format: Option<String>, force: bool) -> Result<()> {
@@ -87,11 +89,8 @@ fn write_out(session: &mut Session, target: Target, path: &Path, format: &str) -
         _ => "compat=1.1",
     };
     let file = path.display().to_string();
-    let arguments = |url: &str| {
-        let progress = std::io::stdout().is_terminal().then_some("-p");
-        let rest = ["-f", "raw", "-O", image_kind(format), "-o", options, url, &file];
-        ["convert"].into_iter().chain(progress).chain(rest).map(String::from).collect()
-    };
+    let arguments =
+        |url: &str| converting(&["-f", "raw", "-O", image_kind(format), "-o", options, url, &file]);
     convert::with_qemu_img(session, target, arguments)
 }
 
